@@ -1,0 +1,8 @@
+//! Tandem: a strongly consistent key-value store that survives server failures without Raft.
+//!
+//! The crate has two halves. The pure half (`protocol`, `wire`, `sim`) decides everything and does
+//! nothing: no IO, no clock, no randomness. The impure half (feature `net`) moves bytes, keeps
+//! time and stores data on its behalf. Imports point one way:
+//! `cli -> roles -> {client, driver} -> {net, store, clock} -> wire -> protocol <- sim`.
+
+pub mod protocol;

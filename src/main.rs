@@ -1,0 +1,3 @@
+//! The one binary: `tandem --role meta|server|client`.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! `tandem-certs`: makes and checks the certificates of a cluster.
+
+fn main() {}
