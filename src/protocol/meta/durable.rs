@@ -64,9 +64,7 @@ pub struct SetRow {
 }
 
 /// The four steps of a recovery, in order.
-#[derive(
-    Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd, Hash, Serialize, Deserialize)]
 pub enum Step {
     Invalidate,
     CopyPrimary,
