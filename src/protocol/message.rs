@@ -35,6 +35,8 @@ pub struct LeaseAsk {
 pub struct DedupRecord {
     pub session: SessionId,
     pub number: RequestNumber,
+    /// The session has its answers to all its writes below this number.
+    pub answered_below: RequestNumber,
     pub position: Position,
     pub written: Written,
 }
