@@ -30,7 +30,14 @@ pub struct Bonds {
 impl Bonds {
     /// Notes an acknowledgement sent now, of a message of `epoch` that asked for `lease`;
     /// `promise` is at least `lease` with the allowed clock drift.
-    pub fn promise(&mut self, primary: Member, epoch: Epoch, now: Time, lease: Span, promise: Span) {
+    pub fn promise(
+        &mut self,
+        primary: Member,
+        epoch: Epoch,
+        now: Time,
+        lease: Span,
+        promise: Span,
+    ) {
         assert!(promise > lease, "a promise outlasts the lease that it covers");
         let bond = self.by_primary.entry(primary).or_insert(Bond {
             epoch,

@@ -501,6 +501,11 @@ pub enum Answer {
     Forgotten {
         position: Position,
     },
+    /// The write was admitted here, and this server is primary no more: the new primary tells
+    /// what became of it. The fate of this attempt is unknown.
+    Moved {
+        configuration: Option<Configuration>,
+    },
 }
 
 impl Answer {
@@ -515,7 +520,7 @@ impl Answer {
             | Answer::Rejected { position, .. }
             | Answer::Page { position, .. }
             | Answer::Forgotten { position } => Some(*position),
-            Answer::Refused(_) => None,
+            Answer::Refused(_) | Answer::Moved { .. } => None,
         }
     }
 }
