@@ -6,3 +6,4 @@
 //! `cli -> roles -> {client, driver} -> {net, store, clock} -> wire -> protocol <- sim`.
 
 pub mod protocol;
+pub mod store;
