@@ -40,7 +40,8 @@ pub struct Made {
     pub new: bool,
 }
 
-/// Makes the CA if there is none, and a leaf for each party of `config` that has none.
+/// Makes the CA if there is none, and a leaf for each party of `config` that has none. All is
+/// made before the first file is written, so that a refusal leaves the folder as it was.
 ///
 /// # Errors
 /// A half pair or a CA of another cluster is there, or a file can not be written.
@@ -48,41 +49,45 @@ pub fn init(config: &ClusterConfig, options: Issue) -> Result<Vec<Made>> {
     let folder = Folder::lock(config.certs())?;
     let identities = config.identities();
     let wanted = wanted(config, &identities, options)?;
+    let validity = Validity::from_now(options.validity)?;
     let ca_files = ca_files(config);
-    let mut made = Vec::new();
-    let authority = match kept(&ca_files) {
-        Kept::None => {
-            let leaves = identities.iter().map(|identity| config.credential_files(identity));
-            let orphan = leaves.into_iter().find(|files| kept(files) != Kept::None);
-            if let Some(orphan) = orphan.filter(|_| !options.force) {
-                bail!(
-                    "{} is there but its CA is not; put {} and its key back, or replace all \
-                     certificates with --force",
-                    orphan.certificate.display(),
-                    ca_files.certificate.display()
-                );
-            }
-            let authority = make_ca(config.name(), Validity::from_now(options.ca_validity)?)?;
-            folder.write_pair(&ca_files, authority.pem())?;
-            made.push(Made { certificate: ca_files.certificate, new: true });
-            Some(authority)
-        }
-        Kept::Both | Kept::Half => {
-            check_cluster(config)?;
-            made.push(Made { certificate: ca_files.certificate, new: false });
-            if wanted.is_empty() { None } else { Some(load_ca(config)?) }
-        }
+    let mut pairs = Vec::new();
+    let authority = if kept(&ca_files) == Kept::None {
+        check_orphans(config, &identities, options)?;
+        let authority = make_ca(config.name(), Validity::from_now(options.ca_validity)?)?;
+        pairs.push((ca_files.clone(), authority.pem().clone()));
+        Some(authority)
+    } else {
+        check_cluster(config)?;
+        if wanted.is_empty() { None } else { Some(load_ca(config)?) }
     };
+    let mut made = vec![Made { certificate: ca_files.certificate.clone(), new: !pairs.is_empty() }];
     for identity in &identities {
         let files = config.credential_files(identity);
         let new = wanted.contains(&identity);
+        made.push(Made { certificate: files.certificate.clone(), new });
         if let Some(authority) = authority.as_ref().filter(|_| new) {
-            let leaf = issue_leaf(authority, identity, Validity::from_now(options.validity)?)?;
-            folder.write_pair(&files, &leaf)?;
+            pairs.push((files, issue_leaf(authority, identity, validity)?));
         }
-        made.push(Made { certificate: files.certificate, new });
+    }
+    for (files, pem) in &pairs {
+        folder.write_pair(files, pem)?;
     }
     Ok(made)
+}
+
+/// Leaves without their CA are not covered by a new one.
+fn check_orphans(config: &ClusterConfig, identities: &[Identity], options: Issue) -> Result<()> {
+    let mut leaves = identities.iter().map(|identity| config.credential_files(identity));
+    match leaves.find(|files| kept(files) != Kept::None) {
+        Some(orphan) if !options.force => bail!(
+            "{} is there but its CA is not; put {} and its key back, or replace all certificates \
+             with --force",
+            orphan.certificate.display(),
+            config.ca_file().display()
+        ),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Makes the leaf of one party, whether `config` lists it or not.
