@@ -13,7 +13,7 @@ use rcgen::{
 use tandem::identity::{Identity, NODE_NAME, PartyRole, check_name};
 use time::OffsetDateTime;
 
-use crate::facts::Facts;
+use crate::facts::{Facts, words};
 
 /// Certificates are valid from this long before they are made, because clocks differ.
 const BACKDATE: Duration = Duration::from_secs(300);
@@ -121,8 +121,8 @@ pub fn issue_leaf(ca: &Authority, identity: &Identity, validity: Validity) -> Re
         validity.not_after <= ca.not_after,
         "{identity} would be valid until {}, longer than its CA, which ends {}; ask for a shorter \
          --validity, or make a new CA",
-        validity.not_after,
-        ca.not_after
+        words(validity.not_after),
+        words(ca.not_after)
     );
     let key = new_key()?;
     let mut params = parameters(&identity.cluster, &identity.file_stem(), validity)?;

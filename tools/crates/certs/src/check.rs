@@ -20,7 +20,7 @@ use tandem::config::{ClusterConfig, CredentialFiles};
 use tandem::identity::{Identity, NODE_NAME, PartyRole};
 use time::OffsetDateTime;
 
-use crate::facts::Facts;
+use crate::facts::{Facts, words};
 use crate::folder::{Kept, kept, loose_mode, read};
 use crate::init::ca_files;
 
@@ -154,15 +154,14 @@ impl Report<'_> {
     /// Whether the certificate is valid now; warns if not for long.
     fn time(&mut self, facts: &Facts, path: &Path, remedy: &str) -> bool {
         let now = self.now;
+        let (from, until, clock) = (words(facts.not_before), words(facts.not_after), words(now));
         if facts.not_after < now {
-            let problem = format!("it expired {} (this clock: {now})", facts.not_after);
-            self.problem(path, problem, remedy);
+            self.problem(path, format!("it expired {until} (this clock: {clock})"), remedy);
         } else if facts.not_before > now {
-            let problem = format!("it is valid only from {} (this clock: {now})", facts.not_before);
+            let problem = format!("it is valid only from {from} (this clock: {clock})");
             self.problem(path, problem, "set this machine's clock");
         } else if facts.days_left(now) < WARN_DAYS {
-            let problem =
-                format!("it expires {}, in {} days", facts.not_after, facts.days_left(now));
+            let problem = format!("it expires {until}, in {} days", facts.days_left(now));
             self.add(Level::Warning, path, problem, remedy);
         }
         (facts.not_before..=facts.not_after).contains(&now)

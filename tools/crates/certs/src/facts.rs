@@ -4,8 +4,9 @@ use anyhow::{Context, Result, anyhow};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde::{Serialize, Serializer};
-use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use time::macros::format_description;
+use time::{OffsetDateTime, UtcOffset};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -71,6 +72,13 @@ impl Facts {
     pub fn days_left(&self, now: OffsetDateTime) -> i64 {
         (self.not_after - now).whole_seconds().div_euclid(86_400)
     }
+}
+
+/// A time as messages to people have it.
+pub(crate) fn words(time: OffsetDateTime) -> String {
+    let second = format_description!("[year]-[month]-[day] [hour]:[minute]:[second] UTC");
+    // Every part of the format is a part of every time.
+    time.to_offset(UtcOffset::UTC).format(second).unwrap_or_else(|_| time.to_string())
 }
 
 /// The URIs and the DNS names among the subject alternative names.

@@ -22,7 +22,7 @@ use time::macros::format_description;
 /// This tool makes the CA and one certificate for each party of cluster.toml, and finds what is
 /// wrong with them before a connection fails.
 #[derive(Parser)]
-#[command(name = "tools/certs", after_help = EXAMPLES, arg_required_else_help = true)]
+#[command(name = "tools/certs", bin_name = "tools/certs", after_help = EXAMPLES, arg_required_else_help = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
