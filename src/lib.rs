@@ -5,4 +5,5 @@
 //! time and stores data on its behalf. Imports point one way:
 //! `cli -> roles -> {client, driver} -> {net, store, clock} -> wire -> protocol <- sim`.
 
+pub mod identity;
 pub mod protocol;
