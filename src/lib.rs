@@ -7,3 +7,4 @@
 
 pub mod identity;
 pub mod protocol;
+pub mod wire;
