@@ -6,5 +6,7 @@
 //! `cli -> roles -> {client, driver} -> {net, store, clock} -> wire -> protocol <- sim`.
 
 pub mod identity;
+#[cfg(feature = "net")]
+pub mod net;
 pub mod protocol;
 pub mod wire;
