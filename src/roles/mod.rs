@@ -1,8 +1,8 @@
 //! The roles of the one binary: metaserver, server, client.
 
-pub mod client;
+// client joins
 mod logs;
-pub mod meta;
+// meta joins
 pub mod server;
 
 pub use logs::start_logs;
