@@ -13,7 +13,7 @@ use crate::protocol::message::{
     Activity, ChangeId, ChangeKind, ChangeRefusal, MetaAnswer, MetaRequest, ProbeReport,
     Registration, SetReport, ToMeta, ToServer,
 };
-use crate::protocol::meta::durable::{MetaRecord, Recovery};
+use crate::protocol::meta::durable::{MetaRecord, Recovery, Step};
 use crate::protocol::meta::{MetaServer, MetaSettings, Status};
 use crate::protocol::time::{Span, Time};
 use crate::protocol::timing::Timing;
@@ -285,6 +285,11 @@ impl Cluster {
     /// The newest recovery.
     pub(super) fn recovery(&mut self) -> Recovery {
         self.status().recoveries.pop().expect("a recovery was written down")
+    }
+
+    /// The step that the newest recovery stands at, if there is one.
+    pub(super) fn stands_at(&mut self) -> Option<Step> {
+        self.status().recoveries.last().map(|it| it.step)
     }
 
     /// Asks for a change in `server`'s name, in the current epoch, and gives the outcome.
