@@ -304,11 +304,11 @@ impl Cluster {
         let id = ChangeId { member: self.member(server), number };
         self.sent.clear();
         self.say(server, ToMeta::Change { id, set: KeySet(set), epoch, kind });
-        let outcomes = self.sent.iter().filter_map(|(_, message)| match message {
+        let mut outcomes = self.sent.iter().filter_map(|(_, message)| match message {
             ToServer::Changed { id: answered, outcome, .. } if *answered == id => Some(outcome),
             _ => None,
         });
-        outcomes.last().expect("a change is answered").clone()
+        outcomes.next_back().expect("a change is answered").clone()
     }
 }
 

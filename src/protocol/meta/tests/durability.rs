@@ -159,12 +159,14 @@ fn a_restart_in_resume_resumes() {
 #[test]
 fn after_a_restart_nobody_is_suspected_before_a_grace() {
     let mut cluster = Cluster::born(settings(3, 3, 2));
+    cluster.restart_meta();
+    cluster.step();
+    // Heard once, and silent ever after.
     for server in 1..=3 {
         cluster.fake(server).up = false;
     }
-    cluster.restart_meta();
     let timing = cluster.settings.timing;
-    cluster.run(timing.grace + timing.reconnect);
+    cluster.run(timing.suspect + timing.heartbeat + timing.heartbeat);
     assert!(cluster.status().recoveries.is_empty());
     cluster.until("they are suspected", |it| it.status().recoveries.len() == 3);
     assert_eq!(cluster.recovery().id, RecoveryId(3));

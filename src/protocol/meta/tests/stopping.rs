@@ -105,6 +105,10 @@ fn running_processes_are_adopted_after_a_restart() {
     let mut cluster = Cluster::born(spawning());
     let process = cluster.process(1);
     cluster.spawned.clear();
+    // A registered server that is not proven dead is not started, known process or not.
+    cluster.restart_meta();
+    cluster.run(Span::from_millis(3_000));
+    assert!(cluster.spawned.is_empty());
     cluster.restart_meta();
     cluster.input(MetaInput::ProcessStarted { server: ServerId(1), process });
     cluster.run(Span::from_millis(3_000));
