@@ -44,9 +44,12 @@ pub(super) struct Fetch {
 
 /// Why a call can not be sent now.
 enum Obstacle {
-    NoView,
-    NoSuchSet,
-    NoPrimary,
+    /// No view yet.
+    View,
+    /// No such key set.
+    UnknownSet,
+    /// No primary with a known address.
+    Primary,
 }
 
 impl Session {
@@ -55,16 +58,16 @@ impl Session {
         let call = self.calls.get(&id).expect("a call in flight is routed");
         let count = u16::try_from(self.view.sets.len()).unwrap_or(u16::MAX);
         if count == 0 {
-            return Err(Obstacle::NoView);
+            return Err(Obstacle::View);
         }
         let set = call.operation.key_set(count);
-        let entry = self.view.set(set).ok_or(Obstacle::NoSuchSet)?;
-        let primary = entry.configuration.as_ref().ok_or(Obstacle::NoPrimary)?.primary;
-        let server = self.view.server(primary.server).ok_or(Obstacle::NoPrimary)?;
+        let entry = self.view.set(set).ok_or(Obstacle::UnknownSet)?;
+        let primary = entry.configuration.as_ref().ok_or(Obstacle::Primary)?.primary;
+        let server = self.view.server(primary.server).ok_or(Obstacle::Primary)?;
         if server.incarnation != primary.incarnation || self.view.is_dead(primary) {
-            return Err(Obstacle::NoPrimary);
+            return Err(Obstacle::Primary);
         }
-        let (worker, address) = server.address(set).ok_or(Obstacle::NoPrimary)?;
+        let (worker, address) = server.address(set).ok_or(Obstacle::Primary)?;
         Ok((set, primary, worker, address))
     }
 
@@ -72,11 +75,11 @@ impl Session {
     pub(super) fn dispatch(&mut self, now: Time, id: CallId, effects: &mut Vec<SessionEffect>) {
         let (set, peer, worker, address) = match self.route(id) {
             Ok(route) => route,
-            Err(Obstacle::NoSuchSet) => {
+            Err(Obstacle::UnknownSet) => {
                 self.refuse(id, Refusal::UnknownSet, effects);
                 return;
             }
-            Err(Obstacle::NoView | Obstacle::NoPrimary) => {
+            Err(Obstacle::View | Obstacle::Primary) => {
                 self.want_view();
                 self.enter(id, Phase::NoPrimary);
                 self.rest(now, id);
