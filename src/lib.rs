@@ -6,6 +6,9 @@
 //! `cli -> roles -> {client, driver} -> {net, store, clock} -> wire -> protocol <- sim`.
 
 #[cfg(feature = "net")]
+pub mod client;
+#[cfg(feature = "net")]
 pub mod config;
 pub mod identity;
 pub mod protocol;
+pub mod wire;
