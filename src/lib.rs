@@ -8,7 +8,12 @@
 #[cfg(feature = "net")]
 pub mod client;
 #[cfg(feature = "net")]
+pub mod clock;
+#[cfg(feature = "net")]
 pub mod config;
 pub mod identity;
+#[cfg(feature = "net")]
+pub mod process;
 pub mod protocol;
+pub mod store;
 pub mod wire;

@@ -120,6 +120,11 @@ impl Pool {
         }
     }
 
+    /// All links that are not down.
+    pub(super) fn links(&self) -> Vec<LinkId> {
+        self.links.keys().copied().collect()
+    }
+
     /// A session ended.
     pub(super) fn forget(&mut self, slot: SessionSlot) {
         for link in self.links.values_mut() {

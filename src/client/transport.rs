@@ -9,15 +9,25 @@ use std::rc::Rc;
 
 use tokio::sync::Notify;
 
-use crate::identity::Identity;
+use crate::identity::{Identity, PartyRole};
 use crate::protocol::message::{Answer, MetaAnswer, MetaRequest, Request};
-use crate::protocol::types::{KeySet, LinkId, Member, Revision};
+use crate::protocol::types::{KeySet, LinkId, Member, Revision, ServerId};
 
 /// Someone to dial, and who must answer there.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Endpoint {
     pub identity: Identity,
     pub address: SocketAddr,
+}
+
+impl Endpoint {
+    /// A worker of server `id` in the cluster called `cluster`.
+    #[must_use]
+    pub fn server(cluster: &str, id: ServerId, address: SocketAddr) -> Endpoint {
+        let id = id.0.to_string();
+        let identity = Identity { cluster: cluster.to_owned(), role: PartyRole::Server, id };
+        Endpoint { identity, address }
+    }
 }
 
 /// Connections to servers and the metaserver. Nothing here waits.
