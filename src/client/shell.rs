@@ -37,38 +37,82 @@ pub(super) const SLOTS_MAX: u32 = 1 << (64 - ATTEMPT_BITS);
 
 /// What handles ask of the loop.
 pub(super) enum Command {
-    Open { slot: SessionSlot, settings: SessionSettings },
-    Submit { slot: SessionSlot, operation: Operation, by: Time, reply: oneshot::Sender<Outcome> },
-    Close { slot: SessionSlot },
-    Ask { request: MetaRequest, by: Time, reply: AskReply },
+    Open {
+        slot: SessionSlot,
+        settings: SessionSettings,
+    },
+    Submit {
+        slot: SessionSlot,
+        operation: Operation,
+        by: Time,
+        reply: oneshot::Sender<Outcome>,
+    },
+    Close {
+        slot: SessionSlot,
+    },
+    Ask {
+        request: MetaRequest,
+        by: Time,
+        reply: AskReply,
+    },
     /// The newest view that the client knows, as soon as it knows any.
-    View { by: Time, reply: ViewReply },
-    Stop { done: Option<oneshot::Sender<()>> },
+    View {
+        by: Time,
+        reply: ViewReply,
+    },
+    Stop {
+        done: Option<oneshot::Sender<()>>,
+    },
 }
 
 /// A view, or why none was found.
 pub(super) type ViewReply = oneshot::Sender<Result<View, String>>;
 
 /// Commands on their way into the loop.
-#[derive(Default)]
 pub(super) struct Mailbox {
-    commands: Mutex<Vec<Command>>,
+    /// None once the loop has ended: what comes then is dropped, and its replies with it.
+    commands: Mutex<Option<Vec<Command>>>,
     notify: Notify,
+}
+
+impl Default for Mailbox {
+    fn default() -> Mailbox {
+        Mailbox { commands: Mutex::new(Some(Vec::new())), notify: Notify::new() }
+    }
+}
+
+/// Closes a mailbox when its loop ends, however it ends.
+pub(super) struct Reader(pub(super) std::sync::Arc<Mailbox>);
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let commands = &self.0.commands;
+        let unread = commands.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // Dropped without the lock, because a command may own the last handle of something.
+        drop(unread);
+    }
 }
 
 impl Mailbox {
     pub(super) fn post(&self, command: Command) {
         let mut commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
-        if commands.is_empty() {
-            self.notify.notify_one();
+        match &mut *commands {
+            Some(commands) => {
+                if commands.is_empty() {
+                    self.notify.notify_one();
+                }
+                commands.push(command);
+            }
+            None => drop(command),
         }
-        commands.push(command);
     }
 
     /// Takes all commands, oldest first, into an empty `into`.
     fn take(&self, into: &mut Vec<Command>) {
         let mut commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::swap(&mut *commands, into);
+        if let Some(commands) = &mut *commands {
+            std::mem::swap(commands, into);
+        }
     }
 }
 
@@ -158,7 +202,11 @@ impl<T: Transport> Shell<T> {
                 let mut machine = Session::new(settings);
                 if !self.view.sets.is_empty() {
                     // A machine without calls answers a view with nothing.
-                    machine.handle(now, SessionInput::ViewLearned(self.view.clone()), &mut Vec::new());
+                    machine.handle(
+                        now,
+                        SessionInput::ViewLearned(self.view.clone()),
+                        &mut Vec::new(),
+                    );
                 }
                 let hosted = Hosted { machine, replies: HashMap::new(), call_last: 0 };
                 self.sessions.insert(slot, hosted);

@@ -51,11 +51,26 @@ pub trait Transport {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Event {
     /// The dial succeeded; who answered, where it is a server, and the bases that it told.
-    Up { link: LinkId, peer: Option<Member>, bases: Vec<(KeySet, Revision)> },
+    Up {
+        link: LinkId,
+        peer: Option<Member>,
+        bases: Vec<(KeySet, Revision)>,
+    },
     /// The dial failed or the link is gone, for the reason given; the last event of its link.
-    Down { link: LinkId, reason: String },
-    Answer { link: LinkId, id: u64, answer: Answer },
-    MetaAnswer { link: LinkId, id: u64, answer: MetaAnswer },
+    Down {
+        link: LinkId,
+        reason: String,
+    },
+    Answer {
+        link: LinkId,
+        id: u64,
+        answer: Answer,
+    },
+    MetaAnswer {
+        link: LinkId,
+        id: u64,
+        answer: MetaAnswer,
+    },
 }
 
 /// The events that the client's loop has not taken yet.
