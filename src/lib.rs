@@ -6,6 +6,8 @@
 //! `cli -> roles -> {client, driver} -> {net, store, clock} -> wire -> protocol <- sim`.
 
 #[cfg(feature = "net")]
+pub mod cli;
+#[cfg(feature = "net")]
 pub mod client;
 #[cfg(feature = "net")]
 pub mod clock;
@@ -13,7 +15,11 @@ pub mod clock;
 pub mod config;
 pub mod identity;
 #[cfg(feature = "net")]
+pub mod net;
+#[cfg(feature = "net")]
 pub mod process;
 pub mod protocol;
+#[cfg(feature = "net")]
+pub mod roles;
 pub mod store;
 pub mod wire;

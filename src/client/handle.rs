@@ -14,6 +14,7 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::sync::oneshot;
 
 use crate::clock;
+use crate::net::Credentials;
 use crate::protocol::message::{Answer, Expect, MetaAnswer, MetaRequest, Operation};
 use crate::protocol::session::{NotDone, Outcome, SessionSettings};
 use crate::protocol::time::{Span, Time};
@@ -25,6 +26,7 @@ use super::asks::AskError;
 use super::error::Result;
 use super::options::{ClientOptions, ConnectError};
 use super::pool::SessionSlot;
+use super::quic::QuicTransport;
 use super::scan::{Scan, ScanOptions};
 use super::shell::{Command, Mailbox, Reader, SLOTS_MAX, Shell};
 use super::transport::{Events, Transport};
@@ -52,6 +54,19 @@ impl Drop for Shared {
 }
 
 impl Client {
+    /// Starts a client. Nobody is dialled yet: operations find their way themselves.
+    ///
+    /// # Errors
+    /// The credentials can not be used, or this machine refuses a thread or a socket.
+    pub fn connect(options: ClientOptions) -> std::result::Result<Client, ConnectError> {
+        let ClientOptions { authority, certificate, key, limits, .. } = options.clone();
+        let credentials = Credentials::load(&authority, &certificate, &key)
+            .map_err(|error| ConnectError::NotStarted { reason: error.to_string() })?;
+        Client::start(&options, move |events| {
+            Ok(QuicTransport::new(Arc::new(credentials), limits, events))
+        })
+    }
+
     /// Starts a client's thread with the transport that `transport` makes on it.
     ///
     /// # Errors
@@ -153,6 +168,12 @@ impl Client {
         self.shared.mailbox.post(Command::Ask { request, by: by(timeout.into()), reply });
         let closed = || Err(AskError::Unknown { reason: "the client was closed".to_owned() });
         answer.await.unwrap_or_else(|_| closed())
+    }
+
+    /// Why the last dial failed, if any did: what an operation that found no way waited for.
+    #[must_use]
+    pub fn last_failure(&self) -> Option<String> {
+        self.shared.mailbox.failure()
     }
 
     /// Closes the client and its connections; operations in flight end as `Error::Closed`.
