@@ -1,3 +1,9 @@
 //! The one binary: `tandem --role meta|server|client`.
 
-fn main() {}
+use std::process::ExitCode;
+
+use tandem::cli::{self, Daemons};
+
+fn main() -> ExitCode {
+    cli::run(&Daemons { meta: None, server: None })
+}

@@ -1,5 +1,6 @@
 //! The handles that programs hold: `Client` and `Session`.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -286,13 +287,12 @@ impl Session {
     pub async fn batch(&self, operations: Vec<Operation>) -> Vec<Result<Answer>> {
         let window = (self.open.client.shared.outstanding_max / 2).max(1);
         let mut results = Vec::with_capacity(operations.len());
-        let mut flying = std::collections::VecDeque::new();
+        let mut flying = VecDeque::new();
         for operation in operations {
             if flying.len() == window {
                 results.extend(land(&mut flying).await);
             }
-            let subject = Subject::of(&operation);
-            flying.push_back((subject, self.submit(operation)));
+            flying.push_back(self.begin(operation));
         }
         while let Some(result) = land(&mut flying).await {
             results.push(result);
@@ -300,13 +300,14 @@ impl Session {
         results
     }
 
-    /// One operation as the protocol has it.
+    /// Submits one operation at once, before the future is first polled: so a program keeps
+    /// many in flight without tasks of its own.
     ///
-    /// # Errors
-    /// See `Error`.
-    pub async fn execute(&self, operation: Operation) -> Result<Answer> {
+    /// The future's error is as for all operations, see `Error`.
+    pub fn begin(&self, operation: Operation) -> impl Future<Output = Result<Answer>> + use<> {
         let subject = Subject::of(&operation);
-        subject.answer(self.submit(operation).await)
+        let outcome = self.submit(operation);
+        async move { subject.answer(outcome.await) }
     }
 
     /// Reads all keys that start with `prefix`, in order over all key sets. Each page of a key
@@ -328,11 +329,8 @@ impl Session {
 }
 
 /// Waits for the oldest operation in flight.
-async fn land<F: Future<Output = Option<Outcome>>>(
-    flying: &mut std::collections::VecDeque<(Subject, F)>,
-) -> Option<Result<Answer>> {
-    let (subject, outcome) = flying.pop_front()?;
-    Some(subject.answer(outcome.await))
+async fn land<F: Future>(flying: &mut VecDeque<F>) -> Option<F::Output> {
+    Some(flying.pop_front()?.await)
 }
 
 /// Waits for `future` on this thread, without any runtime.
