@@ -175,7 +175,7 @@ fn a_certificate_of_another_cluster_or_of_nobody_is_refused() {
         assert!(text.contains("tandem://other/server/2"), "{text}");
         // A leaf that names nobody can not even be loaded.
         let nobody = authority.leaf("https://demo/server/2", 2_100);
-        let refused = authority.try_show(&nobody).err().expect("no party");
+        let refused = authority.try_show(&nobody).expect_err("no party");
         assert!(refused.to_string().contains("leaf.pem"), "{refused}");
     });
 }
@@ -185,7 +185,7 @@ fn a_key_of_another_certificate_is_refused_by_its_file_name() {
     let authority = Authority::new("demo");
     let (mut leaf, other) = (authority.leaf(SERVER_1, 2_100), authority.leaf(SERVER_1, 2_100));
     leaf.key = other.key;
-    let refused = authority.try_show(&leaf).err().expect("the wrong key");
+    let refused = authority.try_show(&leaf).expect_err("the wrong key");
     assert!(refused.to_string().contains("leaf.key"), "{refused}");
 }
 
