@@ -105,7 +105,7 @@ fn a_frame_that_claims_too_much_is_refused_from_its_first_five_bytes() {
 #[test]
 fn what_is_no_frame_is_refused_by_name() {
     let decoder = Decoder::new(Limits::default());
-    let mut refuse = |bytes: &[u8]| decoder.next(&mut BytesMut::from(bytes)).expect_err("bad");
+    let refuse = |bytes: &[u8]| decoder.next(&mut BytesMut::from(bytes)).expect_err("bad");
     assert_eq!(refuse(&[9, 0, 0, 0, 0]), WireError::UnknownKind { number: 0 });
     assert_eq!(refuse(&[9, 0, 0, 0, 12]), WireError::UnknownKind { number: 12 });
     assert_eq!(refuse(&[8, 0, 0, 0, 1]), WireError::TooShort { length: 8 });
