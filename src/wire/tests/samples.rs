@@ -209,6 +209,7 @@ fn peers() -> Vec<(&'static str, PeerMessage)> {
     let record_of = |written| DedupRecord {
         session: SessionId(77),
         number: RequestNumber(11),
+        answered_below: RequestNumber(9),
         position: POSITION,
         written,
     };
@@ -416,6 +417,8 @@ fn answers() -> Vec<(&'static str, Answer)> {
         ("answer.unsupported", refused(Refusal::Unsupported)),
         ("answer.malformed", refused(Refusal::Malformed)),
         ("answer.forgotten", Answer::Forgotten { position }),
+        ("answer.moved", Answer::Moved { configuration: Some(configuration()) }),
+        ("answer.moved_nowhere", Answer::Moved { configuration: None }),
     ]
 }
 
@@ -478,5 +481,6 @@ fn meta_answers() -> Vec<(&'static str, MetaAnswer)> {
         ("meta_answer.unknown_member", refused(MetaRefusal::UnknownMember(member(2)))),
         ("meta_answer.not_metaserver", refused(MetaRefusal::NotMetaserver)),
         ("meta_answer.unborn", refused(MetaRefusal::Unborn)),
+        ("meta_answer.busy", refused(MetaRefusal::Busy)),
     ]
 }
