@@ -404,7 +404,10 @@ fn answers() -> Vec<(&'static str, Answer)> {
         ("answer.rejected.not_a_number", rejected(Rejection::NotANumber)),
         ("answer.rejected.overflow", rejected(Rejection::Overflow)),
         ("answer.page", Answer::Page { position, records: vec![record()], more: true }),
-        ("answer.not_primary", refused(Refusal::NotPrimary { configuration })),
+        (
+            "answer.not_primary",
+            refused(Refusal::NotPrimary { configuration: configuration.clone() }),
+        ),
         ("answer.busy", refused(Refusal::Busy)),
         ("answer.base_needed", refused(Refusal::BaseNeeded { base: REVISION })),
         ("answer.key_too_large", refused(Refusal::KeyTooLarge { bytes_max: 1_024 })),
@@ -417,7 +420,7 @@ fn answers() -> Vec<(&'static str, Answer)> {
         ("answer.unsupported", refused(Refusal::Unsupported)),
         ("answer.malformed", refused(Refusal::Malformed)),
         ("answer.forgotten", Answer::Forgotten { position }),
-        ("answer.moved", Answer::Moved { configuration: Some(configuration()) }),
+        ("answer.moved", Answer::Moved { configuration }),
         ("answer.moved_nowhere", Answer::Moved { configuration: None }),
     ]
 }
