@@ -1,0 +1,3 @@
+//! The one test binary of the product: everything that needs more than one module.
+
+mod tidy;
