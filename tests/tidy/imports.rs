@@ -101,8 +101,8 @@ fn import_table(file: &SourceFile) -> Vec<Finding> {
         .filter(|(_, path)| {
             let within = |it: &&str| path == *it || path.starts_with(&format!("{it}::"));
             let own = within(&module);
-            let machine = machines_closed && MACHINES.iter().any(|it| within(it));
-            machine || !(own || allowed.iter().any(|it| within(it)))
+            let machine = machines_closed && MACHINES.iter().any(within);
+            machine || !(own || allowed.iter().any(within))
         })
         .map(|(line, path)| Finding { line, what: format!("'{module}' names '{path}'") })
         .collect()

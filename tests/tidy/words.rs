@@ -97,12 +97,14 @@ pub const RULES: &[Rule] = &[
     },
 ];
 
-/// Findings where a line of `lines` contains one of `words`, not as the end of a longer word.
+/// Findings where a line of `lines` contains one of `words` whole, not within a longer word.
 fn words<'a>(lines: impl Iterator<Item = (usize, &'a str)>, words: &[&str]) -> Vec<Finding> {
+    let part = |it: char| it.is_alphanumeric() || it == '_';
     let whole = |text: &str, word: &str| {
         text.match_indices(word).any(|(at, _)| {
-            !(word.starts_with(|it: char| it.is_alphanumeric())
-                && text[..at].ends_with(|it: char| it.is_alphanumeric() || it == '_'))
+            let before = word.starts_with(part) && text[..at].ends_with(part);
+            let after = word.ends_with(part) && text[at + word.len()..].starts_with(part);
+            !before && !after
         })
     };
     lines
