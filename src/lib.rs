@@ -5,4 +5,7 @@
 //! time and stores data on its behalf. Imports point one way:
 //! `cli -> roles -> {client, driver} -> {net, store, clock} -> wire -> protocol <- sim`.
 
+#[cfg(feature = "net")]
+pub mod config;
+pub mod identity;
 pub mod protocol;
