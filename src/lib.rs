@@ -6,6 +6,11 @@
 //! `cli -> roles -> {client, driver} -> {net, store, clock} -> wire -> protocol <- sim`.
 
 #[cfg(feature = "net")]
+pub mod clock;
+#[cfg(feature = "net")]
 pub mod config;
 pub mod identity;
+#[cfg(feature = "net")]
+pub mod process;
 pub mod protocol;
+pub mod store;

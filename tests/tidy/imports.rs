@@ -12,6 +12,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("sim", &["protocol", "store::memory"]),
     ("identity", &[]),
     ("clock", &["protocol"]),
+    ("process", &["protocol", "clock"]),
     ("config", &["protocol", "identity"]),
     ("store", &["protocol", "wire", "clock"]),
     ("net", &["protocol", "wire", "clock", "identity"]),
@@ -20,8 +21,8 @@ const TABLE: &[(&str, &[&str])] = &[
     (
         "roles",
         &[
-            "protocol", "wire", "clock", "identity", "config", "net", "store", "driver", "client",
-            "cli",
+            "protocol", "wire", "clock", "process", "identity", "config", "net", "store",
+ "driver", "client", "cli",
         ],
     ),
     (
