@@ -56,7 +56,8 @@ pub fn isolated(test: impl FnOnce()) {
         .env(INSIDE, "1")
         .output()
         .unwrap_or_else(|error| panic!("unshare can not be run ({error}): {REMEDY}"));
-    let said = [run.stdout, run.stderr].map(|it| String::from_utf8_lossy(&it).into_owned()).concat();
+    let said =
+        [run.stdout, run.stderr].map(|it| String::from_utf8_lossy(&it).into_owned()).concat();
     // A run of no test at all would succeed too.
     let ran = said.contains("1 passed");
     assert!(

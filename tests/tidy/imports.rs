@@ -10,7 +10,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("protocol", &[]),
     ("wire", &["protocol"]),
     ("sim", &["protocol", "store::memory"]),
-    ("identity", &[]),
+    ("identity", &["protocol"]),
     ("clock", &["protocol"]),
     ("process", &["protocol", "clock"]),
     ("config", &["protocol", "identity"]),
@@ -21,8 +21,8 @@ const TABLE: &[(&str, &[&str])] = &[
     (
         "roles",
         &[
-            "protocol", "wire", "clock", "process", "identity", "config", "net", "store",
- "driver", "client", "cli",
+            "protocol", "wire", "clock", "process", "identity", "config", "net", "store", "driver",
+            "client", "cli",
         ],
     ),
     (
@@ -52,6 +52,7 @@ pub const RULES: &[Rule] = &[
             ("src/net/a.rs", "use crate::protocol::replica::Replica;\n"),
             ("src/sim/a.rs", "use crate::store::durable;\n"),
             ("src/wire.rs", "use crate::{protocol::types, net};\n"),
+            ("src/wire.rs", "#[cfg(test)]\nmod tests {\n    use super::super::net;\n}\n"),
             ("src/unheard_of.rs", "//! A.\n"),
         ],
         good: &[
@@ -60,6 +61,7 @@ pub const RULES: &[Rule] = &[
             ("src/net/a.rs", "use crate::protocol::message::Message;\n// crate::store\n"),
             ("src/lib.rs", "pub mod protocol;\nuse crate::net;\n"),
             ("src/roles/server.rs", "use crate::driver;\nuse crate::{net::tls, store};\n"),
+            ("src/wire.rs", "#[cfg(test)]\nmod tests {\n    use super::net;\n}\n"),
             ("tests/a.rs", "use crate::net;\n"),
         ],
     },
@@ -111,11 +113,13 @@ fn import_table(file: &SourceFile) -> Vec<Finding> {
 
 /// Every path from the crate's root that the file names, with its line.
 fn named_paths(file: &SourceFile) -> Vec<(usize, String)> {
-    let up = "super::".repeat(depth(&file.path));
+    let tests_from = file.test_lines().next().map_or(usize::MAX, |it| it.0);
     let mut found = Vec::new();
     for (line, text) in file.code_lines() {
+        // A test module within the file is one level further down.
+        let up = "super::".repeat(depth(&file.path) + usize::from(line > tests_from));
         let mut roots: Vec<&str> = text.split("crate::").skip(1).collect();
-        if let Some((before, after)) = text.split_once(&up) {
+        if let Some((before, after)) = text.split_once(up.as_str()) {
             // One `super` more than that would leave the crate, and does not compile.
             if !before.ends_with("super::") {
                 roots.push(after);
