@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use tandem::config::ClusterConfig;
 use tandem::protocol::types::ServerId;
+use tandem_certs::Issue;
 
 use crate::plan::Plan;
 use crate::process::{Process, Role};
@@ -49,7 +50,7 @@ impl Cluster {
             .with_context(|| format!("writing {}", path.display()))?;
         std::fs::create_dir_all(directory.join("logs")).with_context(|| format!("in {show}"))?;
         let config = ClusterConfig::load(&path)?;
-        //tandem_certs::init(&config).context("making certificates")?;
+        tandem_certs::init(&config, Issue::default()).context("making certificates")?;
         Ok(Cluster {
             binary: binary.to_owned(),
             directory,

@@ -13,6 +13,7 @@ mod cluster;
 mod plan;
 mod ports;
 mod process;
+pub mod status;
 
 pub use cluster::Cluster;
 pub use plan::{ADMIN, CLIENT, Hosts, Plan};
