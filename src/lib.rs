@@ -9,8 +9,15 @@
 pub mod clock;
 #[cfg(feature = "net")]
 pub mod config;
+#[cfg(feature = "net")]
+pub mod driver;
 pub mod identity;
+#[cfg(feature = "net")]
+pub mod net;
 #[cfg(feature = "net")]
 pub mod process;
 pub mod protocol;
+#[cfg(feature = "net")]
+pub mod roles;
 pub mod store;
+pub mod wire;

@@ -11,13 +11,17 @@
 //! that is iterated lives in ordered collections, so that equal inputs give equal effects.
 
 pub mod effect;
+pub mod lease;
+pub mod limits;
 pub mod message;
 pub mod meta;
 pub mod placement;
+pub mod replica;
 pub mod time;
 pub mod timing;
 pub mod types;
 pub mod view;
+pub mod worker;
 
 use time::Time;
 

@@ -167,7 +167,7 @@ fn damage_is_told_with_file_and_remedy() {
     drop(journal);
     let path = scratch.0.join(FILE);
     let intact = fs::read(&path).expect("reads");
-    // A byte of a row: found by its content, the refused request's member and number.
+    // One bit in every copy of a row, which is found by the cluster's UUID in it.
     let mut flipped = intact.clone();
     let needle = [7_u8; 16];
     for place in 0..flipped.len() - needle.len() {
