@@ -5,6 +5,9 @@
 //! between two named nodes can be cut, one way or both. Whatever a test waits for is a condition
 //! with a deadline (`wait`), never a length of time.
 
+mod cut;
+mod load;
+mod loopback;
 mod network;
 mod wait;
 
