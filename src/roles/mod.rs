@@ -2,7 +2,7 @@
 
 // client joins
 mod logs;
-// meta joins
+pub mod meta;
 pub mod server;
 
 pub use logs::start_logs;

@@ -1,6 +1,6 @@
 //! Links that a worker dials and keeps: to the metaserver, to its followers, and for bulk copies.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,9 +60,8 @@ impl Bulk {
 }
 
 fn send_chunk(connection: &Connection, set: KeySet, message: &PeerMessage) {
-    let sent = connection.send(net::Lane::Set(set), |buffer, limits| {
-        wire::encode_peer(buffer, limits, message)
-    });
+    let sent = connection
+        .send(net::Lane::Set(set), |buffer, limits| wire::encode_peer(buffer, limits, message));
     if let Err(error) = sent {
         tracing::debug!(%set, "a copy chunk was not sent: {error}");
     }
@@ -134,7 +133,10 @@ pub async fn keep_control_link(
             Err(error) => {
                 if !reported {
                     reported = true;
-                    tracing::warn!("no link to the metaserver at {}: {error}; trying on", plan.meta);
+                    tracing::warn!(
+                        "no link to the metaserver at {}: {error}; trying on",
+                        plan.meta
+                    );
                 }
             }
         }
@@ -238,4 +240,3 @@ impl FrameHandler for ControlReader {
         self.driver.settle();
     }
 }
-

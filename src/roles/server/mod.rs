@@ -44,16 +44,32 @@ pub(super) struct Plan {
 /// What a worker tells the main thread.
 pub(super) enum Report {
     /// Worker 0: the process has its identity.
-    Registered { member: Member, cluster: ClusterId, view: View },
+    Registered {
+        member: Member,
+        cluster: ClusterId,
+        view: View,
+    },
     /// The highest epoch grew for the first time.
-    KnowsEpoch { cluster: ClusterId, epoch: Epoch },
+    KnowsEpoch {
+        cluster: ClusterId,
+        epoch: Epoch,
+    },
     /// This worker serves nothing any more.
-    MayExit { worker: WorkerId },
-    HeldUp { sets: Vec<KeySet> },
-    Deposed { reason: RegistrationRefusal },
+    MayExit {
+        worker: WorkerId,
+    },
+    HeldUp {
+        sets: Vec<KeySet>,
+    },
+    Deposed {
+        reason: RegistrationRefusal,
+    },
     /// A signal asks to stop.
     StopAsked,
-    Failed { worker: WorkerId, error: anyhow::Error },
+    Failed {
+        worker: WorkerId,
+        error: anyhow::Error,
+    },
 }
 
 /// Runs one server until it may exit.

@@ -226,7 +226,7 @@ impl Shell<Worker> for ServerShell {
             }
             WorkerEffect::StoreChunk { set, run, after, through, read_at, records } => {
                 let range = ChunkRange { after: after.as_deref(), through: through.as_deref() };
-                self.engine.store_chunk(set, range, read_at, records);
+                self.engine.store_chunk(set, range, read_at, &records);
                 inputs.push_back(WorkerInput::ChunkStored { set, run, through });
             }
             WorkerEffect::DropTombstones { set } => self.engine.drop_tombstones(set),
