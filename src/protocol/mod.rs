@@ -17,6 +17,7 @@ pub mod message;
 pub mod meta;
 pub mod placement;
 pub mod replica;
+pub mod session;
 pub mod time;
 pub mod timing;
 pub mod types;
