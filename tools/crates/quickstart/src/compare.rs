@@ -53,11 +53,7 @@ pub async fn during<T>(
     Ok((sum, finished))
 }
 
-async fn pass(
-    data: &Data,
-    files: &Arc<[SourceFile]>,
-    sum: &Arc<Mutex<Compared>>,
-) -> Result<()> {
+async fn pass(data: &Data, files: &Arc<[SourceFile]>, sum: &Arc<Mutex<Compared>>) -> Result<()> {
     let (data, sum) = (data.clone(), sum.clone());
     let read = move |file: SourceFile| {
         let (data, sum) = (data.clone(), sum.clone());

@@ -21,7 +21,7 @@ where
     W: Fn(SourceFile) -> F + Clone + Send + 'static,
 {
     let next = Arc::new(AtomicUsize::new(0));
-    let mut hands = JoinSet::new();
+    let mut hands: JoinSet<Result<()>> = JoinSet::new();
     for _ in 0..HANDS {
         let (files, next, work) = (files.clone(), next.clone(), work.clone());
         hands.spawn(async move {

@@ -36,7 +36,11 @@ pub async fn tell(cluster: &mut Cluster) -> Result<()> {
 
     let begun = clock::now();
     let bytes = store(&data, &files).await?;
-    line("store", begun, &format!("{} files, {}, each key its path", files.len(), HumanBytes(bytes)));
+    line(
+        "store",
+        begun,
+        &format!("{} files, {}, each key its path", files.len(), HumanBytes(bytes)),
+    );
 
     let (victim, owned) = busiest(&data.status().await?, &files)?;
     let process = cluster.process(Role::Server(victim.server))?;
