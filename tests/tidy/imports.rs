@@ -8,7 +8,7 @@ use super::{Finding, Rule};
 /// Each top-level module of the product, and the modules of ours that it may name.
 const TABLE: &[(&str, &[&str])] = &[
     ("protocol", &[]),
-    ("wire", &["protocol"]),
+    ("wire", &["protocol", "identity"]),
     ("sim", &["protocol", "store::memory"]),
     ("identity", &["protocol"]),
     ("clock", &["protocol"]),
