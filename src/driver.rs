@@ -77,7 +77,7 @@ impl<M: Ticks, S: Shell<M>> Driver<M, S> {
     fn settle(&mut self) -> Option<Time> {
         // Bounded: a machine that is always due would otherwise keep the thread.
         for _ in 0..4 {
-            if !self.machine.deadline().is_some_and(|deadline| deadline <= clock::now()) {
+            if self.machine.deadline().is_none_or(|deadline| deadline > clock::now()) {
                 break;
             }
             self.take(M::tick());

@@ -1,5 +1,6 @@
 //! The handles that programs hold: `Client` and `Session`.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::sync::oneshot;
 
 use crate::clock;
+use crate::net::Credentials;
 use crate::protocol::message::{Answer, Expect, MetaAnswer, MetaRequest, Operation};
 use crate::protocol::session::{NotDone, Outcome, SessionSettings};
 use crate::protocol::time::{Span, Time};
@@ -25,6 +27,7 @@ use super::asks::AskError;
 use super::error::Result;
 use super::options::{ClientOptions, ConnectError};
 use super::pool::SessionSlot;
+use super::quic::QuicTransport;
 use super::scan::{Scan, ScanOptions};
 use super::shell::{Command, Mailbox, Reader, SLOTS_MAX, Shell};
 use super::transport::{Events, Transport};
@@ -52,6 +55,19 @@ impl Drop for Shared {
 }
 
 impl Client {
+    /// Starts a client. Nobody is dialled yet: operations find their way themselves.
+    ///
+    /// # Errors
+    /// The credentials can not be used, or this machine refuses a thread or a socket.
+    pub fn connect(options: ClientOptions) -> std::result::Result<Client, ConnectError> {
+        let ClientOptions { authority, certificate, key, limits, .. } = options.clone();
+        let credentials = Credentials::load(&authority, &certificate, &key)
+            .map_err(|error| ConnectError::NotStarted { reason: error.to_string() })?;
+        Client::start(&options, move |events| {
+            Ok(QuicTransport::new(Arc::new(credentials), limits, events))
+        })
+    }
+
     /// Starts a client's thread with the transport that `transport` makes on it.
     ///
     /// # Errors
@@ -153,6 +169,12 @@ impl Client {
         self.shared.mailbox.post(Command::Ask { request, by: by(timeout.into()), reply });
         let closed = || Err(AskError::Unknown { reason: "the client was closed".to_owned() });
         answer.await.unwrap_or_else(|_| closed())
+    }
+
+    /// Why the last dial failed, if any did: what an operation that found no way waited for.
+    #[must_use]
+    pub fn last_failure(&self) -> Option<String> {
+        self.shared.mailbox.failure()
     }
 
     /// Closes the client and its connections; operations in flight end as `Error::Closed`.
@@ -265,13 +287,12 @@ impl Session {
     pub async fn batch(&self, operations: Vec<Operation>) -> Vec<Result<Answer>> {
         let window = (self.open.client.shared.outstanding_max / 2).max(1);
         let mut results = Vec::with_capacity(operations.len());
-        let mut flying = std::collections::VecDeque::new();
+        let mut flying = VecDeque::new();
         for operation in operations {
             if flying.len() == window {
                 results.extend(land(&mut flying).await);
             }
-            let subject = Subject::of(&operation);
-            flying.push_back((subject, self.submit(operation)));
+            flying.push_back(self.begin(operation));
         }
         while let Some(result) = land(&mut flying).await {
             results.push(result);
@@ -279,13 +300,14 @@ impl Session {
         results
     }
 
-    /// One operation as the protocol has it.
+    /// Submits one operation at once, before the future is first polled: so a program keeps
+    /// many in flight without tasks of its own.
     ///
-    /// # Errors
-    /// See `Error`.
-    pub async fn execute(&self, operation: Operation) -> Result<Answer> {
+    /// The future's error is as for all operations, see `Error`.
+    pub fn begin(&self, operation: Operation) -> impl Future<Output = Result<Answer>> + use<> {
         let subject = Subject::of(&operation);
-        subject.answer(self.submit(operation).await)
+        let outcome = self.submit(operation);
+        async move { subject.answer(outcome.await) }
     }
 
     /// Reads all keys that start with `prefix`, in order over all key sets. Each page of a key
@@ -307,11 +329,8 @@ impl Session {
 }
 
 /// Waits for the oldest operation in flight.
-async fn land<F: Future<Output = Option<Outcome>>>(
-    flying: &mut std::collections::VecDeque<(Subject, F)>,
-) -> Option<Result<Answer>> {
-    let (subject, outcome) = flying.pop_front()?;
-    Some(subject.answer(outcome.await))
+async fn land<F: Future>(flying: &mut VecDeque<F>) -> Option<F::Output> {
+    Some(flying.pop_front()?.await)
 }
 
 /// Waits for `future` on this thread, without any runtime.

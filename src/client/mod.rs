@@ -38,6 +38,7 @@ mod finder;
 mod handle;
 mod options;
 mod pool;
+mod quic;
 mod scan;
 mod shell;
 #[cfg(test)]

@@ -73,11 +73,17 @@ pub(super) struct Mailbox {
     /// None once the loop has ended: what comes then is dropped, and its replies with it.
     commands: Mutex<Option<Vec<Command>>>,
     notify: Notify,
+    /// Why the last dial failed.
+    failure: Mutex<Option<String>>,
 }
 
 impl Default for Mailbox {
     fn default() -> Mailbox {
-        Mailbox { commands: Mutex::new(Some(Vec::new())), notify: Notify::new() }
+        Mailbox {
+            commands: Mutex::new(Some(Vec::new())),
+            notify: Notify::new(),
+            failure: Mutex::default(),
+        }
     }
 }
 
@@ -105,6 +111,14 @@ impl Mailbox {
             }
             None => drop(command),
         }
+    }
+
+    pub(super) fn failure(&self) -> Option<String> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_failure(&self, failure: Option<String>) {
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
     }
 
     /// Takes all commands, oldest first, into an empty `into`.
@@ -170,11 +184,12 @@ impl<T: Transport> Shell<T> {
             mailbox.take(&mut commands);
             events.take(&mut reported);
             for event in reported.drain(..) {
+                self.note_failure(mailbox, &event);
                 self.on_event(now(), event);
             }
             for command in commands.drain(..) {
                 if let Command::Stop { done } = command {
-                    self.close_links();
+                    self.transport.shutdown().await;
                     // Nobody may be waiting any more.
                     let _ = done.map(|done| done.send(()));
                     return;
@@ -187,6 +202,15 @@ impl<T: Transport> Shell<T> {
                 () = events.wait() => {}
                 () = rest(self.deadline(), now()) => {}
             }
+        }
+    }
+
+    /// Keeps for people why a dial failed; a refused certificate is told nowhere else.
+    fn note_failure(&self, mailbox: &Mailbox, event: &Event) {
+        if let Event::Down { link, reason } = event
+            && !self.pool.is_up(*link)
+        {
+            mailbox.set_failure(Some(reason.clone()));
         }
     }
 
@@ -389,13 +413,6 @@ impl<T: Transport> Shell<T> {
                 let worker = asker.worker;
                 Some(SessionInput::LinkUp { peer, worker, link, bases })
             }
-        }
-    }
-
-    /// The links are of no more use to anyone.
-    fn close_links(&mut self) {
-        for link in self.pool.links() {
-            self.transport.close(link);
         }
     }
 }

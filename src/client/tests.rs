@@ -188,9 +188,7 @@ impl Transport for TinyTransport {
         self.events.push(Event::MetaAnswer { link, id, answer });
     }
 
-    fn close(&mut self, link: LinkId) {
-        self.events.push(Event::Down { link, reason: "closed".to_owned() });
-    }
+    async fn shutdown(&mut self) {}
 }
 
 #[test]

@@ -43,8 +43,8 @@ pub trait Transport {
     /// The same for a question to the metaserver, or for the view to any server.
     fn ask(&mut self, link: LinkId, id: u64, request: &MetaRequest);
 
-    /// Closes a link that is not needed any more; `Event::Down` follows.
-    fn close(&mut self, link: LinkId);
+    /// Closes all links, and gives the other sides a short time to learn it.
+    fn shutdown(&mut self) -> impl Future<Output = ()>;
 }
 
 /// What the network reports.

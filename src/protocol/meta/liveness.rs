@@ -98,6 +98,11 @@ impl MetaServer {
     ) -> bool {
         let Some(known) = self.links.get(&link) else { return false };
         let (member, worker) = (known.member, known.worker);
+        let workers = self.ledger.server(member.server).map_or(0, |row| row.entry.workers.len());
+        if usize::from(worker.0) >= workers {
+            self.misbehaved(link, "heartbeats of a worker that it did not register");
+            return false;
+        }
         let message = ToServer::HeartbeatEcho { sequence };
         self.outbox.push_urgent(MetaEffect::SendDatagram { link, message });
         let Some(pulse) = self.pulses.get_mut(&member.server) else { return false };

@@ -66,6 +66,7 @@ impl MetaServer {
         let serving = self.is_serving(now, set);
         let open = self.is_open(now, set);
         let suspected = self.is_suspected(primary);
+        let heard = self.is_heard(primary);
         let link = self.link_to(primary, set);
         let timing = self.settings.timing;
         let watch = &mut self.watches[usize::from(set.0)];
@@ -84,15 +85,19 @@ impl MetaServer {
         if suspected {
             return Some(Trouble::Silent);
         }
+        if !heard {
+            watch.round.idle_since = None;
+            return None;
+        }
         let since = *watch.round.idle_since.get_or_insert(now);
         let patience = timing.resign.scaled(1 << watch.idle_rounds.min(IDLE_ROUNDS_MAX), 1);
         if now.since(since) > patience {
             return Some(Trouble::Idle);
         }
-        if let Some(link) = link.filter(|_| now.since(since) > timing.suspect) {
-            if due(&mut watch.round.entry_sent, now, timing.retry) {
-                asks.entries.entry(link).or_default().push(set);
-            }
+        if let Some(link) = link.filter(|_| now.since(since) > timing.suspect)
+            && due(&mut watch.round.entry_sent, now, timing.retry)
+        {
+            asks.entries.entry(link).or_default().push(set);
         }
         None
     }

@@ -66,10 +66,10 @@ impl MetaServer {
 
     pub(super) fn on_server_down(&mut self, link: LinkId) -> bool {
         let Some(gone) = self.links.remove(&link) else { return false };
-        if let Some(pulse) = self.pulses.get_mut(&gone.member.server) {
-            if pulse.links.get(&gone.worker) == Some(&link) {
-                pulse.links.remove(&gone.worker);
-            }
+        if let Some(pulse) = self.pulses.get_mut(&gone.member.server)
+            && pulse.links.get(&gone.worker) == Some(&link)
+        {
+            pulse.links.remove(&gone.worker);
         }
         false
     }
@@ -80,7 +80,7 @@ impl MetaServer {
         link: LinkId,
         registration: Registration,
     ) -> bool {
-        let Some(known) = self.links.get(&link) else { return false };
+        let Some(known) = self.links.get(&link).cloned() else { return false };
         let own = known.member.server == registration.server && known.worker == WorkerId(0);
         if !own || registration.workers.is_empty() {
             self.misbehaved(
@@ -96,10 +96,17 @@ impl MetaServer {
             self.send(link, ToServer::RegistrationRefused(refusal));
             return false;
         }
-        // The same process asks again on the same link: its memory is the same.
+        // The same process asks again on the same link: its memory is the same. One that was
+        // superseded does not come back by asking again.
+        let before = known.member.incarnation;
         let member = match self.speaker(link) {
             Some(member) => member,
-            None => self.issue_incarnation(now, link, registration),
+            None if before == Incarnation(0) => self.issue_incarnation(now, link, registration),
+            None => {
+                let refusal = RegistrationRefusal::Superseded;
+                self.send(link, ToServer::RegistrationRefused(refusal));
+                return false;
+            }
         };
         self.news.joined.insert(link, Greeting::Registered(member));
         true
@@ -177,10 +184,10 @@ impl MetaServer {
                 }
                 self.install(set, configuration.primary, configuration.secondaries);
             }
-            if ex_member.is_some_and(|(member, _)| member == predecessor) {
-                if let Some(row) = self.ledger.set_mut(set) {
-                    row.ex_member = row.ex_member.map(|(_, op)| (heir, op));
-                }
+            if ex_member.is_some_and(|(member, _)| member == predecessor)
+                && let Some(row) = self.ledger.set_mut(set)
+            {
+                row.ex_member = row.ex_member.map(|(_, op)| (heir, op));
             }
         }
     }
@@ -197,12 +204,9 @@ impl MetaServer {
         }
         self.news.dead.push(member);
         self.note(MetaNote::Dead { member });
-        let links: Vec<_> = self
-            .pulses
-            .get_mut(&member.server)
-            .map(|pulse| std::mem::take(&mut pulse.links).into_values().collect())
-            .unwrap_or_default();
-        for link in links {
+        let Some(pulse) = self.pulses.get_mut(&member.server) else { return };
+        // Who exited or left needs no word; a fenced process may still run, and must not.
+        for link in std::mem::take(&mut pulse.links).into_values().filter(|_| fenced) {
             self.send(link, ToServer::RegistrationRefused(RegistrationRefusal::Superseded));
         }
     }

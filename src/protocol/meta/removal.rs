@@ -57,10 +57,11 @@ impl MetaServer {
         }
         let stay = configuration.secondaries.iter().copied().filter(|it| !gone.contains(it));
         let new = self.install(set, configuration.primary, stay.collect());
-        if new.copies() < floor && opened {
-            if let (&[member], Some(op), Some(row)) = (gone, prepared, self.ledger.set_mut(set)) {
-                row.ex_member = Some((member, op));
-            }
+        if new.copies() < floor
+            && opened
+            && let (&[member], Some(op), Some(row)) = (gone, prepared, self.ledger.set_mut(set))
+        {
+            row.ex_member = Some((member, op));
         }
         for &member in gone {
             self.note(MetaNote::Removed { set, epoch: new.epoch, member });

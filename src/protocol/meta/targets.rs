@@ -22,10 +22,10 @@ impl MetaServer {
             .filter(|&server| self.away_for(now, server) >= self.settings.replace_after)
             .collect();
         for server in lost {
-            if self.ledger.sets().any(|row| row.target.contains(&server)) {
-                if let Some(spare) = self.spare() {
-                    self.replace_target(server, spare);
-                }
+            if self.ledger.sets().any(|row| row.target.contains(&server))
+                && let Some(spare) = self.spare()
+            {
+                self.replace_target(server, spare);
             }
         }
     }

@@ -2,7 +2,9 @@
 
 use crate::protocol::message::{Answer, Operation, Refusal};
 use crate::protocol::time::Time;
-use crate::protocol::types::{KeySet, LinkId, Member, RequestNumber, Revision, Written};
+use crate::protocol::types::{
+    Configuration, KeySet, LinkId, Member, RequestNumber, Revision, Written,
+};
 
 use super::call::{Attempt, Call, Identity, Phase};
 use super::{AttemptId, CallId, NotDone, Outcome, Session, SessionEffect, Unknown};
@@ -38,6 +40,9 @@ impl Session {
         if call.open_on(link) != Some(attempt) {
             return;
         }
+        if let Answer::Moved { configuration } = &answer {
+            return self.on_moved(now, link, id, configuration.as_ref(), effects);
+        }
         let Some(Attempt { member, .. }) = call.close(attempt) else { return };
         self.attempts.remove(&attempt);
         let was_current = call.phase == Phase::Sent { attempt };
@@ -69,6 +74,32 @@ impl Session {
                 let outcome = outcome_of(&self.calls[&id], attempt, answer);
                 self.complete(id, outcome, effects);
             }
+        }
+    }
+
+    /// A deposed primary had admitted the write: its attempt's fate stays open, and the new
+    /// primary is asked with the same number.
+    fn on_moved(
+        &mut self,
+        now: Time,
+        link: LinkId,
+        id: CallId,
+        configuration: Option<&Configuration>,
+        effects: &mut Vec<SessionEffect>,
+    ) {
+        let call = self.calls.get_mut(&id).expect("an open attempt belongs to a call");
+        let set = call.operation.key_set(u16::try_from(self.view.sets.len()).unwrap_or(u16::MAX));
+        let by = call.open.iter().find(|it| it.link == Some(link)).map(|it| it.member);
+        let Some(lost) = call.lose(link) else { return };
+        let was_current = call.phase == Phase::Sent { attempt: lost };
+        self.attempts.remove(&lost);
+        let news = configuration.is_some_and(|it| self.merge_configuration(set, it));
+        if was_current {
+            self.back_off(now, id, by);
+            self.want_view();
+        }
+        if news {
+            self.reroute_set(now, set, effects);
         }
     }
 
@@ -272,7 +303,8 @@ fn fits(operation: &Operation, answer: &Answer) -> bool {
             | Answer::Rejected { .. }
             | Answer::Page { .. }
             | Answer::Refused(_)
-            | Answer::Forgotten { .. },
+            | Answer::Forgotten { .. }
+            | Answer::Moved { .. },
         ) => false,
     }
 }

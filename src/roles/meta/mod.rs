@@ -13,6 +13,8 @@
 
 mod clients;
 mod control;
+#[cfg(feature = "hooks")]
+mod hooks;
 mod journal;
 mod shell;
 mod spawn;

@@ -81,7 +81,11 @@ impl Shell<MetaServer> for MetaShell {
             // The spawner's task lives as long as this shell.
             MetaEffect::Spawn { server } => drop(self.spawns.send(server)),
             MetaEffect::ViewChanged { view } => self.view.store(Arc::new(view)),
-            MetaEffect::Note { note } => log_note(note),
+            MetaEffect::Note { note } => {
+                #[cfg(feature = "hooks")]
+                super::hooks::exit_at(&note);
+                log_note(note);
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ use super::*;
 use crate::protocol::meta::durable::{ClusterRow, Recovery, ServerRow, SetRow, Step};
 use crate::protocol::types::{
     ClusterId, Configuration, Epoch, Incarnation, KeySet, LossEpoch, Member, Op, RecoveryId,
-    ServerId,
+    ServerId, ViewVersion,
 };
 use crate::protocol::view::{ServerEntry, SetState};
 
@@ -41,6 +41,7 @@ fn cluster(incarnation_last: u64) -> MetaRecord {
         copies: 2,
         incarnation_last: Incarnation(incarnation_last),
         recovery_last: RecoveryId(3),
+        version: ViewVersion(5),
         born: true,
     })
 }
@@ -48,7 +49,7 @@ fn cluster(incarnation_last: u64) -> MetaRecord {
 fn server(id: u16, process: u32) -> MetaRecord {
     let workers = vec!["127.0.0.1:7101".parse().expect("an address")];
     let entry = ServerEntry { id: ServerId(id), incarnation: Incarnation(9), workers };
-    MetaRecord::Server(ServerRow { entry, dead: false, leaving: false, process })
+    MetaRecord::Server(ServerRow { entry, dead: false, fenced: false, leaving: false, process })
 }
 
 fn set(number: u16, epoch: u64) -> MetaRecord {
