@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::protocol::types::{
-    ClusterId, Configuration, Incarnation, KeySet, Member, Op, RecoveryId, ServerId,
+    ClusterId, Configuration, Incarnation, KeySet, Member, Op, RecoveryId, ServerId, ViewVersion,
 };
 use crate::protocol::view::{ServerEntry, SetState};
 
@@ -34,6 +34,8 @@ pub struct ClusterRow {
     pub recovery_last: RecoveryId,
     /// Whether epoch 1 was installed.
     pub born: bool,
+    /// Version of the view that these rows make up; never goes back.
+    pub version: ViewVersion,
 }
 
 /// A server.
@@ -42,6 +44,8 @@ pub struct ServerRow {
     pub entry: ServerEntry,
     /// The latest incarnation is proven dead.
     pub dead: bool,
+    /// Declared dead by an administrator: it has no heir.
+    pub fenced: bool,
     /// It asked to stop.
     pub leaving: bool,
     /// The process that registered it, for a spawner on the same machine.

@@ -1,55 +1,280 @@
 //! The metaserver: the authority on configurations.
+//!
+//! ```text
+//!   inputs --> handlers --> ledger (rows, dirty ones noted)   --> Persist --+
+//!                 |         news, asks, answers --> outbox (held) <---------+ Persisted
+//!                 +-- act: compare rows with liveness, ask or install, for every key set
+//! ```
+//!
+//! Two ideas carry it. First, nothing is said before it is durable: whatever a handler sends
+//! waits in the `outbox` for the rows that it rests on (rule 4). Second, nothing is a script:
+//! `act` compares each key set's durable configuration and target with what is heard of the
+//! servers, and takes the next step; every question is repeated until the state says that it is
+//! done. So a restart in any step resumes by itself, and a lost message costs only time.
+//!
+//! Safety rests on the compare-and-set of epochs and on proofs of death alone; suspicion, which
+//! rests on clocks, decides only when to ask.
 
-use serde::{Deserialize, Serialize};
-
-use super::types::{ClusterId, Configuration, Incarnation, KeySet, ServerId, ViewVersion};
-use super::view::SetState;
-
+mod asks;
+mod birth;
+mod changes;
+mod copying;
 pub mod durable;
+mod handover;
+mod install;
+mod ledger;
+mod liveness;
+mod outbox;
+mod promotion;
+mod recovery;
+mod registration;
+mod removal;
+mod requests;
+mod spawning;
+mod status;
+mod targets;
+mod watch;
 
-/// Everything that `status` shows.
-#[derive(Clone, Debug, Default, Eq, PartialEq, Hash, Serialize, Deserialize)]
-pub struct Status {
-    pub cluster: ClusterId,
-    pub version: ViewVersion,
-    pub servers: Vec<ServerStatus>,
-    pub sets: Vec<SetStatus>,
-    /// The last recoveries, oldest first.
-    pub recoveries: Vec<durable::Recovery>,
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+pub use status::{ServerState, ServerStatus, SetStatus, Status};
+
+use super::Machine;
+use super::effect::{MetaEffect, MetaInput, MetaNote};
+use super::message::{ToMeta, ToServer};
+use super::time::{Span, Time};
+use super::timing::Timing;
+use super::types::{ClusterId, KeySet, LinkId, Member, RecoveryId, ServerId};
+use asks::Asks;
+use durable::MetaRecord;
+use install::News;
+use ledger::Ledger;
+use liveness::Pulse;
+use outbox::Outbox;
+use registration::Link;
+use spawning::Spawning;
+use watch::Watch;
+
+/// What a metaserver is started with.
+#[derive(Clone, Debug, Eq, PartialEq, Hash)]
+pub struct MetaSettings {
+    pub timing: Timing,
+    /// The servers of `cluster.toml`, and whether the metaserver starts them itself.
+    pub servers: Vec<(ServerId, bool)>,
+    /// Key sets and copies: used at the cluster's creation, afterwards the durable row counts.
+    pub key_sets: u16,
+    pub copies: u16,
+    /// Members below which a set refuses writes.
+    pub min_write_copies: u16,
+    /// A server that is not spawned and stays away for this long is replaced by a spare.
+    pub replace_after: Span,
+    /// Identity of the cluster if the durable state is empty; drawn by the caller.
+    pub new_cluster: ClusterId,
 }
 
-/// How a server fares.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Hash, Serialize, Deserialize)]
-pub enum ServerState {
-    /// Listed in the configuration, never registered.
-    Expected,
-    Up,
-    Suspected,
-    Leaving,
-    /// Its latest incarnation is proven dead.
-    Dead,
+/// The metaserver's machine.
+///
+/// Its driver promises: before the first `Tick` it hands in `ProcessStarted` for every spawned
+/// process that still runs and `ProcessExited` for every one that is proven gone, as named by the
+/// durable server rows and its own notes; each `Spawn` is answered by `ProcessStarted`, or by
+/// `ProcessExited` of process 0 where no process could be started.
+#[derive(Clone, Debug, Hash)]
+pub struct MetaServer {
+    settings: MetaSettings,
+    ledger: Ledger,
+    outbox: Outbox,
+    /// What this handler changed in the view, for everyone.
+    news: News,
+    links: BTreeMap<LinkId, Link>,
+    pulses: BTreeMap<ServerId, Pulse>,
+    /// By key set.
+    watches: Vec<Watch>,
+    spawning: BTreeMap<ServerId, Spawning>,
+    /// When each open recovery began, in this life of the metaserver.
+    recoveries_since: BTreeMap<RecoveryId, Time>,
+    /// The durable state was empty at the start.
+    fresh: bool,
+    started: Time,
+    registered_first: Option<Time>,
+    handled_at: Time,
+    acted_at: Option<Time>,
+    /// Names the questions of one pass of `act`; with the link it is unique.
+    nonce: u64,
 }
 
-/// A server in the status.
-#[derive(Clone, Debug, Eq, PartialEq, Hash, Serialize, Deserialize)]
-pub struct ServerStatus {
-    pub id: ServerId,
-    pub incarnation: Incarnation,
-    pub state: ServerState,
-    pub primary_of: u16,
-    pub secondary_of: u16,
-    pub learner_of: u16,
-    pub process: u32,
+impl MetaServer {
+    /// A metaserver that starts, at `now`, from `records`: everything that was ever persisted,
+    /// in order, or nothing for a new cluster.
+    ///
+    /// # Panics
+    /// If the settings name no servers, no key sets or no copies.
+    #[must_use]
+    pub fn new(settings: MetaSettings, records: Vec<MetaRecord>, now: Time) -> MetaServer {
+        assert!(!settings.servers.is_empty(), "a cluster has at least one server");
+        assert!(settings.key_sets > 0 && settings.copies > 0, "a cluster has sets and copies");
+        let fresh = records.is_empty();
+        let ledger = Ledger::load(&settings, records);
+        let watches = (0..ledger.cluster().sets).map(|_| Watch::default()).collect();
+        let pulses = ledger
+            .servers()
+            .map(|row| (row.entry.id, Pulse::since(now)))
+            .collect::<BTreeMap<_, _>>();
+        let registered_first = (!pulses.is_empty()).then_some(now);
+        let spawning = settings
+            .servers
+            .iter()
+            .filter(|(_, spawn)| *spawn)
+            .map(|&(server, _)| (server, Spawning::default()))
+            .collect();
+        MetaServer {
+            settings,
+            ledger,
+            outbox: Outbox::default(),
+            news: News::default(),
+            links: BTreeMap::new(),
+            pulses,
+            watches,
+            spawning,
+            recoveries_since: BTreeMap::new(),
+            fresh,
+            started: now,
+            registered_first,
+            handled_at: now,
+            acted_at: None,
+            nonce: 0,
+        }
+    }
+
+    /// Before this nobody is suspected: servers need time to find a restarted metaserver.
+    fn settled_at(&self) -> Time {
+        self.started + self.settings.timing.grace + self.settings.timing.reconnect
+    }
+
+    /// Takes in one input; tells whether it may have made a step possible.
+    fn take_in(&mut self, now: Time, input: MetaInput) -> bool {
+        match input {
+            MetaInput::Tick => true,
+            MetaInput::ServerUp { link, member, worker } => {
+                self.on_server_up(now, link, member, worker)
+            }
+            MetaInput::ServerDown { link } => self.on_server_down(link),
+            MetaInput::FromServer { link, message } => self.on_message(now, link, message),
+            MetaInput::Request { ticket, request, admin } => {
+                self.on_request(now, ticket, request, admin)
+            }
+            MetaInput::Persisted { number } => {
+                self.outbox.on_persisted(number);
+                false
+            }
+            MetaInput::ProcessExited { server, process } => {
+                self.on_exited(now, server, process);
+                true
+            }
+            MetaInput::ProcessStarted { server, process } => {
+                self.on_started(now, server, process);
+                false
+            }
+        }
+    }
+
+    fn on_message(&mut self, now: Time, link: LinkId, message: ToMeta) -> bool {
+        if let ToMeta::Register(registration) = message {
+            return self.on_register(now, link, registration);
+        }
+        let Some(member) = self.speaker(link) else { return false };
+        match message {
+            ToMeta::Register(_) => false,
+            ToMeta::Heartbeat { sequence, sets } => self.on_heartbeat(now, link, sequence, &sets),
+            ToMeta::ProbeAnswer { nonce, reports } => {
+                self.on_probe_answer(now, link, nonce, &reports)
+            }
+            ToMeta::RemovalConfirmed { nonce, member, sets } => {
+                self.on_removal_confirmed(now, link, nonce, member, &sets)
+            }
+            ToMeta::Complaint { member: follower, sets } => {
+                self.on_complaint(now, member, follower, &sets)
+            }
+            ToMeta::Change { id, set, epoch, kind } => {
+                self.on_change(now, link, id, set, epoch, kind)
+            }
+            ToMeta::Resigned { set, epoch, member } => self.on_resigned(set, epoch, member),
+            ToMeta::Leaving => self.on_leaving(member),
+            ToMeta::Left => self.on_left(now, link),
+        }
+    }
+
+    /// Compares what is durable with what is heard, and takes every step that is due.
+    fn act(&mut self, now: Time) {
+        self.acted_at = Some(now);
+        if self.outbox.is_full() {
+            return;
+        }
+        self.judge_liveness(now);
+        self.give_birth(now);
+        self.spawn_servers(now);
+        if !self.ledger.cluster().born {
+            return;
+        }
+        self.nonce += 1;
+        self.choose_targets(now);
+        self.write_intents(now);
+        let mut asks = Asks::default();
+        for set in (0..self.ledger.cluster().sets).map(KeySet) {
+            self.tend_primary(now, set, &mut asks);
+            self.tend_secondaries(now, set, &mut asks);
+        }
+        if !self.most_vanished(now) {
+            self.order_copies(now, &mut asks);
+        }
+        self.order_handovers(now, &mut asks);
+        self.send_asks(asks);
+        self.advance_recoveries(now);
+    }
+
+    /// Sends `message` on `link` once everything before it is durable.
+    fn send(&mut self, link: LinkId, message: ToServer) {
+        self.outbox.push(MetaEffect::Send { link, message });
+    }
+
+    fn note(&mut self, note: MetaNote) {
+        self.outbox.push(MetaEffect::Note { note });
+    }
+
+    /// Closes a link whose server broke the protocol.
+    fn misbehaved(&mut self, link: LinkId, reason: &'static str) {
+        self.note(MetaNote::Misbehaved { link, reason });
+        self.outbox.push(MetaEffect::CloseLink { link, reason });
+    }
+
+    /// The link to the worker of `member` that `set` belongs to, if it is up.
+    fn link_to(&self, member: Member, set: KeySet) -> Option<LinkId> {
+        let row = self.ledger.server(member.server)?;
+        if row.dead || row.entry.member() != member {
+            return None;
+        }
+        let (worker, _) = row.entry.address(set)?;
+        self.pulses.get(&member.server)?.links.get(&worker).copied()
+    }
 }
 
-/// A key set in the status.
-#[derive(Clone, Debug, Eq, PartialEq, Hash, Serialize, Deserialize)]
-pub struct SetStatus {
-    pub set: KeySet,
-    pub configuration: Option<Configuration>,
-    pub state: SetState,
-    /// All copies that the placement aims at are members.
-    pub redundant: bool,
-    /// The primary's heartbeat says that it answers.
-    pub open: bool,
+impl Machine for MetaServer {
+    type Input = MetaInput;
+    type Effect = MetaEffect;
+
+    fn handle(&mut self, now: Time, input: MetaInput, effects: &mut Vec<MetaEffect>) {
+        self.forgive_stall(now);
+        if self.take_in(now, input) {
+            self.act(now);
+        }
+        self.announce();
+        self.outbox.flush(&mut self.ledger, effects);
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        let step = self.settings.timing.heartbeat.scaled(1, 2);
+        Some(self.acted_at.map_or(self.started, |at| at + step))
+    }
 }

@@ -1,0 +1,120 @@
+//! Removal of secondaries (rule 8): on the primary's fresh word, or on a proof of death.
+//!
+//! A suspicion or a complaint is only a reason to ask. The answer counts if it is one to a
+//! question of the last moments, over the same link and in the same epoch: a delayed word of an
+//! isolated primary, taken after its link healed, could leave it the only copy on paper.
+
+use super::MetaServer;
+use super::asks::Asks;
+use crate::protocol::effect::MetaNote;
+use crate::protocol::time::Time;
+use crate::protocol::types::{Epoch, KeySet, LinkId, Member, Op};
+
+impl MetaServer {
+    /// Looks after the secondaries of `set`.
+    pub(super) fn tend_secondaries(&mut self, now: Time, set: KeySet, asks: &mut Asks) {
+        let Some(configuration) = self.ledger.configuration(set).cloned() else { return };
+        let primary = configuration.primary;
+        let resigned = self.watches[usize::from(set.0)].round.resigned;
+        if resigned || self.ledger.is_dead(primary) {
+            return;
+        }
+        let (dead, live): (Vec<_>, Vec<_>) =
+            configuration.secondaries.iter().partition(|&&member| self.ledger.is_dead(member));
+        if !dead.is_empty() {
+            self.remove(set, &dead, None);
+            return;
+        }
+        let Some(link) = self.link_to(primary, set) else { return };
+        let (timing, nonce) = (self.settings.timing, self.nonce);
+        for member in live {
+            let suspected = self.is_suspected(member);
+            let round = &mut self.watches[usize::from(set.0)].round;
+            let complaint = round.complaints.get(&member);
+            let complained =
+                complaint.is_some_and(|&at| now.since(at) <= timing.complain.scaled(2, 1));
+            if !(suspected || complained) {
+                round.removals.remove(&member);
+                continue;
+            }
+            let question = round.removals.entry(member).or_default();
+            if question.ask(now, link, nonce, timing.heartbeat.scaled(2, 1), timing.retry) {
+                let sets = asks.removals.entry((link, member)).or_default();
+                sets.push((set, configuration.epoch));
+            }
+        }
+    }
+
+    /// Takes secondaries out of `set`; with the primary's prepared point where it confirmed it.
+    pub(super) fn remove(&mut self, set: KeySet, gone: &[Member], prepared: Option<Op>) {
+        let Some(configuration) = self.ledger.configuration(set).cloned() else { return };
+        let floor = usize::from(self.settings.min_write_copies);
+        // Only a primary that opened in this epoch knows that its secondaries' logs are parts of
+        // its own; without that an op number says nothing about what the removed one holds.
+        let opened = self.watches[usize::from(set.0)].round.opened;
+        for &member in gone {
+            self.cover(member, set, false);
+        }
+        let stay = configuration.secondaries.iter().copied().filter(|it| !gone.contains(it));
+        let new = self.install(set, configuration.primary, stay.collect());
+        if new.copies() < floor
+            && opened
+            && let (&[member], Some(op), Some(row)) = (gone, prepared, self.ledger.set_mut(set))
+        {
+            row.ex_member = Some((member, op));
+        }
+        for &member in gone {
+            self.note(MetaNote::Removed { set, epoch: new.epoch, member });
+        }
+    }
+
+    /// A primary says that a follower does not answer: a reason to ask, nothing more.
+    pub(super) fn on_complaint(
+        &mut self,
+        now: Time,
+        primary: Member,
+        follower: Member,
+        sets: &[(KeySet, Epoch)],
+    ) -> bool {
+        let mut taken = false;
+        for &(set, epoch) in sets {
+            let Some(configuration) = self.ledger.configuration(set) else { continue };
+            if configuration.epoch == epoch
+                && configuration.primary == primary
+                && configuration.secondaries.contains(&follower)
+            {
+                let round = &mut self.watches[usize::from(set.0)].round;
+                round.complaints.insert(follower, now);
+                taken = true;
+            }
+        }
+        taken
+    }
+
+    pub(super) fn on_removal_confirmed(
+        &mut self,
+        now: Time,
+        link: LinkId,
+        nonce: u64,
+        member: Member,
+        sets: &[(KeySet, Epoch, Op)],
+    ) -> bool {
+        let Some(primary) = self.speaker(link) else { return false };
+        let bound = self.settings.timing.retry;
+        let mut taken = false;
+        for &(set, epoch, prepared) in sets {
+            let Some(configuration) = self.ledger.configuration(set) else { continue };
+            let current = configuration.epoch == epoch
+                && configuration.primary == primary
+                && configuration.secondaries.contains(&member);
+            let round = &self.watches[usize::from(set.0)].round;
+            let asked = round.removals.get(&member);
+            let expected = asked.is_some_and(|it| it.expects(now, link, nonce, bound));
+            if current && expected && !round.resigned {
+                self.remove(set, &[member], Some(prepared));
+                taken = true;
+            }
+        }
+        taken
+    }
+}
