@@ -5,5 +5,15 @@
 //! time and stores data on its behalf. Imports point one way:
 //! `cli -> roles -> {client, driver} -> {net, store, clock} -> wire -> protocol <- sim`.
 
+#[cfg(feature = "net")]
+pub mod client;
+#[cfg(feature = "net")]
+pub mod clock;
+#[cfg(feature = "net")]
+pub mod config;
+pub mod identity;
+#[cfg(feature = "net")]
+pub mod process;
 pub mod protocol;
 pub mod store;
+pub mod wire;

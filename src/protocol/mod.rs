@@ -14,6 +14,7 @@ pub mod effect;
 pub mod message;
 pub mod meta;
 pub mod placement;
+pub mod session;
 pub mod time;
 pub mod timing;
 pub mod types;

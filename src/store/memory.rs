@@ -204,3 +204,6 @@ impl Contents {
 fn length(key: &[u8], value: &[u8]) -> u64 {
     (key.len() + value.len()) as u64
 }
+
+#[cfg(test)]
+mod tests;

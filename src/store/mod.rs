@@ -10,6 +10,8 @@
 
 use crate::protocol::types::{Entry, KeySet, Op, Record, Revision, Value};
 
+#[cfg(feature = "net")]
+pub mod journal;
 pub mod memory;
 
 pub use memory::MemoryEngine;

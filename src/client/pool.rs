@@ -1,0 +1,134 @@
+//! The links of a client: one a worker and incarnation, shared by all its sessions.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use crate::protocol::types::{KeySet, LinkId, Member, Revision, WorkerId};
+
+use super::transport::{Endpoint, Transport};
+
+/// Names a session within its client; never reused.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]
+pub(super) struct SessionSlot(pub(super) u32);
+
+/// A session that asked for a worker.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Asker {
+    pub(super) slot: SessionSlot,
+    pub(super) peer: Member,
+    pub(super) worker: WorkerId,
+}
+
+/// A link that was dialled and is not down yet.
+#[derive(Debug)]
+struct Link {
+    address: SocketAddr,
+    /// The incarnation that was meant; none where any will do.
+    wanted: Option<Member>,
+    state: State,
+    /// Sessions that use it, or wait for it.
+    askers: Vec<Asker>,
+}
+
+#[derive(Debug)]
+enum State {
+    Dialling,
+    Up { bases: Vec<(KeySet, Revision)> },
+}
+
+/// How a wish for a link stands.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) enum Wish {
+    Dialling(LinkId),
+    Up(LinkId),
+}
+
+/// All links of a client.
+#[derive(Debug, Default)]
+pub(super) struct Pool {
+    links: BTreeMap<LinkId, Link>,
+    link_last: u64,
+}
+
+impl Pool {
+    /// A link to `endpoint`, dialled if there is none; with `peer`, to that incarnation.
+    pub(super) fn want(
+        &mut self,
+        transport: &mut impl Transport,
+        endpoint: &Endpoint,
+        peer: Option<Member>,
+    ) -> Wish {
+        let fits = |link: &Link| {
+            link.address == endpoint.address && (peer.is_none() || link.wanted == peer)
+        };
+        // The latest link is the one most likely to live.
+        if let Some((&id, link)) = self.links.iter().rev().find(|(_, link)| fits(link)) {
+            return match link.state {
+                State::Dialling => Wish::Dialling(id),
+                State::Up { .. } => Wish::Up(id),
+            };
+        }
+        self.link_last += 1;
+        let id = LinkId(self.link_last);
+        let link = Link {
+            address: endpoint.address,
+            wanted: peer,
+            state: State::Dialling,
+            askers: Vec::new(),
+        };
+        self.links.insert(id, link);
+        transport.dial(id, endpoint, peer);
+        Wish::Dialling(id)
+    }
+
+    /// Notes that a session uses, or waits for, this link.
+    pub(super) fn share(&mut self, link: LinkId, asker: Asker) {
+        if let Some(link) = self.links.get_mut(&link)
+            && !link.askers.contains(&asker)
+        {
+            link.askers.push(asker);
+        }
+    }
+
+    /// The bases that came with a link that is up.
+    pub(super) fn bases(&self, link: LinkId) -> Vec<(KeySet, Revision)> {
+        match self.links.get(&link).map(|it| &it.state) {
+            Some(State::Up { bases }) => bases.clone(),
+            Some(State::Dialling) | None => Vec::new(),
+        }
+    }
+
+    /// The dial succeeded: the sessions that waited for it.
+    pub(super) fn up(
+        &mut self,
+        link: LinkId,
+        peer: Option<Member>,
+        bases: Vec<(KeySet, Revision)>,
+    ) -> Vec<Asker> {
+        let Some(link) = self.links.get_mut(&link) else { return Vec::new() };
+        link.state = State::Up { bases };
+        // Where any incarnation would do, it is known now, and sessions may share the link.
+        link.wanted = link.wanted.or(peer);
+        link.askers.clone()
+    }
+
+    /// The link is gone: whether it ever was up, and the sessions that had to do with it.
+    pub(super) fn down(&mut self, link: LinkId) -> (bool, Vec<Asker>) {
+        match self.links.remove(&link) {
+            Some(link) => (matches!(link.state, State::Up { .. }), link.askers),
+            None => (false, Vec::new()),
+        }
+    }
+
+    /// All links that are not down.
+    pub(super) fn links(&self) -> Vec<LinkId> {
+        self.links.keys().copied().collect()
+    }
+
+    /// A session ended.
+    pub(super) fn forget(&mut self, slot: SessionSlot) {
+        for link in self.links.values_mut() {
+            link.askers.retain(|asker| asker.slot != slot);
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! The only reader of the operating system's clocks.
+//!
+//! Leases are measured on CLOCK_BOOTTIME: it never steps, and unlike CLOCK_MONOTONIC it counts
+//! the time that a machine was suspended, so that a primary which wakes up knows that its leases
+//! are over.
+
+use std::time::SystemTime;
+
+use rustix::time::{ClockId, clock_gettime};
+use time::OffsetDateTime;
+
+use crate::protocol::time::Time;
+
+/// The local clock, as the machines want it.
+#[must_use]
+pub fn now() -> Time {
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads it")]
+    let reading = clock_gettime(ClockId::Boottime);
+    let seconds = u64::try_from(reading.tv_sec).expect("the time since boot is positive");
+    let nanoseconds = u64::try_from(reading.tv_nsec).expect("a fraction of a second is positive");
+    Time(seconds * 1_000_000_000 + nanoseconds)
+}
+
+/// The calendar's time in UTC, for messages to people and the validity of certificates; it may
+/// step either way, and nothing in the protocol depends on it.
+#[must_use]
+pub fn wall_clock() -> OffsetDateTime {
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads it")]
+    let reading = SystemTime::now();
+    reading.into()
+}
+
+#[cfg(test)]
+mod tests {
+    //! Goal: the local clock is the kernel's CLOCK_BOOTTIME in nanoseconds and never goes back.
+    //! Method: readings are bracketed by what the kernel itself says in /proc/uptime, whose
+    //! seconds have two decimals.
+
+    use super::*;
+
+    fn uptime() -> f64 {
+        let text = std::fs::read_to_string("/proc/uptime").expect("/proc is mounted");
+        text.split(' ').next().and_then(|first| first.parse().ok()).expect("seconds since boot")
+    }
+
+    #[test]
+    fn the_clock_is_the_time_since_boot() {
+        let before = uptime();
+        let reading = now().0 as f64 / 1e9;
+        let after = uptime();
+        assert!(before <= reading && reading <= after + 0.01, "{before} {reading} {after}");
+    }
+
+    #[test]
+    fn the_clock_never_goes_back() {
+        let readings: Vec<Time> = (0..1000).map(|_| now()).collect();
+        assert!(readings.is_sorted());
+        assert!(readings.first() < readings.last(), "it stands still");
+    }
+
+    #[test]
+    fn the_wall_clock_is_this_century() {
+        assert!((2020..2100).contains(&wall_clock().year()));
+    }
+}

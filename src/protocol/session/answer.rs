@@ -1,0 +1,278 @@
+//! What a session makes of answers and of passed deadlines: retries, and the three outcomes.
+
+use crate::protocol::message::{Answer, Operation, Refusal};
+use crate::protocol::time::Time;
+use crate::protocol::types::{KeySet, LinkId, Member, RequestNumber, Revision, Written};
+
+use super::call::{Attempt, Call, Identity, Phase};
+use super::{AttemptId, CallId, NotDone, Outcome, Session, SessionEffect, Unknown};
+
+/// What a refusal means for its call.
+enum Verdict {
+    /// The operation can never be admitted as it is.
+    Final,
+    /// Another server, or a newer configuration.
+    Elsewhere,
+    /// Once more with this base.
+    Base(Revision),
+    /// The same again, later.
+    Later,
+}
+
+impl Session {
+    pub(super) fn on_answer(
+        &mut self,
+        now: Time,
+        link: LinkId,
+        attempt: AttemptId,
+        answer: Answer,
+        effects: &mut Vec<SessionEffect>,
+    ) {
+        if self.strays.contains_key(&attempt) {
+            self.drop_strays(|id, on| id == attempt && on == link);
+            return;
+        }
+        // An answer to nothing, or on the wrong link, is no answer.
+        let Some(&id) = self.attempts.get(&attempt) else { return };
+        let call = self.calls.get_mut(&id).expect("an open attempt belongs to a call");
+        if call.open_on(link) != Some(attempt) {
+            return;
+        }
+        let Some(Attempt { member, .. }) = call.close(attempt) else { return };
+        self.attempts.remove(&attempt);
+        let was_current = call.phase == Phase::Sent { attempt };
+        let count = u16::try_from(self.view.sets.len()).unwrap_or(u16::MAX);
+        let set = call.operation.key_set(count);
+        if let Some(position) = answer.position() {
+            self.learn_base(set, position.revision());
+        }
+        match answer {
+            Answer::Refused(refusal) => {
+                let mut news = false;
+                if let Refusal::NotPrimary { configuration: Some(configuration) } = &refusal {
+                    news = self.merge_configuration(set, configuration);
+                }
+                // Where another attempt has taken over, this one is merely over.
+                if was_current {
+                    self.on_refused(now, id, set, member, refusal, effects);
+                }
+                if news {
+                    self.reroute_set(now, set, effects);
+                }
+            }
+            // Not executed for its old base; nor was any other attempt, so that it is a first
+            // attempt again.
+            Answer::Forgotten { position } if was_current && !self.calls[&id].may_be_done() => {
+                self.rebase(now, id, set, position.revision(), effects);
+            }
+            answer => {
+                let outcome = outcome_of(&self.calls[&id], attempt, answer);
+                self.complete(id, outcome, effects);
+            }
+        }
+    }
+
+    fn on_refused(
+        &mut self,
+        now: Time,
+        id: CallId,
+        set: KeySet,
+        by: Member,
+        refusal: Refusal,
+        effects: &mut Vec<SessionEffect>,
+    ) {
+        let call = self.calls.get_mut(&id).expect("a refused call is in flight");
+        match verdict_of(&refusal) {
+            Verdict::Final => self.refuse(id, refusal, effects),
+            Verdict::Elsewhere => {
+                call.refusal = Some(refusal);
+                self.back_off(now, id, Some(by));
+                self.want_view();
+            }
+            Verdict::Later => {
+                call.refusal = Some(refusal);
+                self.back_off(now, id, None);
+            }
+            Verdict::Base(base) if call.may_be_done() => {
+                // An older attempt may have been done under the old base, and its record may
+                // be gone: the new base would have it done twice.
+                self.learn_base(set, base);
+                self.complete(id, Outcome::Unknown(Unknown::Forgotten), effects);
+            }
+            Verdict::Base(base) => {
+                call.refusal = Some(refusal);
+                self.rebase(now, id, set, base, effects);
+            }
+        }
+    }
+
+    /// Begins a write anew from a newer base, where no attempt can have been done. A server that
+    /// names no newer base than it was given is asked again later.
+    fn rebase(
+        &mut self,
+        now: Time,
+        id: CallId,
+        set: KeySet,
+        base: Revision,
+        effects: &mut Vec<SessionEffect>,
+    ) {
+        self.learn_base(set, base);
+        let call = self.calls.get_mut(&id).expect("a refused call is in flight");
+        let known = call.identity.map(|it| it.base);
+        call.identity = call.identity.map(|it| Identity { base, ..it });
+        if known < Some(base) {
+            self.dispatch(now, id, effects);
+        } else {
+            self.back_off(now, id, None);
+        }
+    }
+
+    /// Lets a call rest until its next turn, or until another primary than `from` is named.
+    fn back_off(&mut self, now: Time, id: CallId, from: Option<Member>) {
+        let call = self.calls.get_mut(&id).expect("a call in flight backs off");
+        call.phase = Phase::BackingOff { from };
+        let setbacks = call.setbacks;
+        call.setbacks = setbacks.saturating_add(1);
+        let until = now + self.backoff(setbacks);
+        self.set_timer(id, until);
+    }
+
+    /// Ends a call by a refusal that is final.
+    pub(super) fn refuse(
+        &mut self,
+        id: CallId,
+        refusal: Refusal,
+        effects: &mut Vec<SessionEffect>,
+    ) {
+        let call = self.calls.get(&id).expect("a refused call is in flight");
+        let outcome = if call.may_be_done() {
+            Outcome::Unknown(Unknown::Refused(refusal))
+        } else {
+            Outcome::NotDone(NotDone::Refused(refusal))
+        };
+        self.complete(id, outcome, effects);
+    }
+
+    pub(super) fn on_deadline(&mut self, id: CallId, effects: &mut Vec<SessionEffect>) {
+        let call = self.calls.get_mut(&id).expect("a deadline belongs to a call in flight");
+        let waiting = call.phase.waiting();
+        let outcome = if call.may_be_done() {
+            Outcome::Unknown(Unknown::Deadline { waiting })
+        } else {
+            let refusal = call.refusal.take();
+            Outcome::NotDone(NotDone::Deadline { waiting, refusal })
+        };
+        self.complete(id, outcome, effects);
+    }
+
+    /// Ends a call. A write with unanswered attempts on live links stays unanswered in the
+    /// session's word to the servers, until those are answered or their links are gone.
+    fn complete(&mut self, id: CallId, outcome: Outcome, effects: &mut Vec<SessionEffect>) {
+        let call = self.calls.remove(&id).expect("a call completes once");
+        self.timers.remove(&(call.timer, id));
+        let mut strays = false;
+        for attempt in &call.open {
+            self.attempts.remove(&attempt.id);
+            if let (Some(link), Some(identity)) = (attempt.link, call.identity) {
+                self.strays.insert(attempt.id, (link, identity.number));
+                strays = true;
+            }
+        }
+        if let Some(identity) = call.identity
+            && !strays
+        {
+            self.unanswered.remove(&identity.number);
+        }
+        effects.push(SessionEffect::Complete { call: id, outcome });
+    }
+
+    /// Forgets the unanswered attempts of completed writes that `gone` names.
+    pub(super) fn drop_strays(&mut self, gone: impl Fn(AttemptId, LinkId) -> bool) {
+        let mut numbers: Vec<RequestNumber> = Vec::new();
+        self.strays.retain(|&attempt, &mut (link, number)| {
+            let is_gone = gone(attempt, link);
+            if is_gone {
+                numbers.push(number);
+            }
+            !is_gone
+        });
+        for number in numbers {
+            if self.strays.values().all(|&(_, other)| other != number) {
+                self.unanswered.remove(&number);
+            }
+        }
+    }
+}
+
+fn verdict_of(refusal: &Refusal) -> Verdict {
+    match refusal {
+        Refusal::NotPrimary { .. } => Verdict::Elsewhere,
+        Refusal::BaseNeeded { base } => Verdict::Base(*base),
+        Refusal::Busy | Refusal::BelowWriteFloor { .. } | Refusal::Unborn => Verdict::Later,
+        Refusal::KeyTooLarge { .. }
+        | Refusal::ValueTooLarge { .. }
+        | Refusal::EmptyKey
+        | Refusal::Lost
+        | Refusal::UnknownSet
+        | Refusal::Unsupported
+        | Refusal::Malformed => Verdict::Final,
+    }
+}
+
+/// The outcome of an answer that is no refusal, after its attempt was closed.
+fn outcome_of(call: &Call, attempt: AttemptId, answer: Answer) -> Outcome {
+    let is_write = call.operation.is_write();
+    if let Answer::Forgotten { .. } = answer
+        && is_write
+    {
+        return Outcome::Unknown(Unknown::Forgotten);
+    }
+    if !fits(&call.operation, &answer) {
+        return if is_write {
+            Outcome::Unknown(Unknown::Misfit)
+        } else {
+            Outcome::NotDone(NotDone::Misfit)
+        };
+    }
+    let wrote_nothing = !matches!(answer, Answer::Written { .. });
+    if is_write && wrote_nothing && !call.is_last_word(attempt) {
+        return Outcome::Unknown(Unknown::Earlier(answer));
+    }
+    Outcome::Done(answer)
+}
+
+/// Whether `answer` can be the answer to `operation`.
+fn fits(operation: &Operation, answer: &Answer) -> bool {
+    match (operation, answer) {
+        (Operation::Get { .. }, Answer::Found { .. } | Answer::Absent { .. })
+        | (Operation::Scan { .. }, Answer::Page { .. })
+        | (Operation::Delete { .. }, Answer::Absent { .. })
+        | (Operation::Cas { .. }, Answer::Mismatch { .. })
+        | (Operation::Incr { .. }, Answer::Rejected { .. }) => true,
+        (Operation::Put { .. }, Answer::Written { written, .. }) => *written == Written::Stored,
+        (Operation::Delete { .. }, Answer::Written { written, .. }) => *written == Written::Deleted,
+        // A cas without a value deletes.
+        (Operation::Cas { .. }, Answer::Written { written, .. }) => {
+            matches!(written, Written::Stored | Written::Deleted)
+        }
+        (Operation::Incr { .. }, Answer::Written { written, .. }) => {
+            matches!(written, Written::Counter(_))
+        }
+        (
+            Operation::Get { .. }
+            | Operation::Put { .. }
+            | Operation::Delete { .. }
+            | Operation::Cas { .. }
+            | Operation::Incr { .. }
+            | Operation::Scan { .. },
+            Answer::Found { .. }
+            | Answer::Absent { .. }
+            | Answer::Written { .. }
+            | Answer::Mismatch { .. }
+            | Answer::Rejected { .. }
+            | Answer::Page { .. }
+            | Answer::Refused(_)
+            | Answer::Forgotten { .. },
+        ) => false,
+    }
+}

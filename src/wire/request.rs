@@ -1,0 +1,313 @@
+//! Requests and answers, the frames of the data path: no copy and no allocation when read.
+//!
+//! Keys lie in the header and values in the tail; both are handed out as slices that share the
+//! frame's memory. Headers mirror the messages field by field, with borrowed bytes.
+
+use bytes::{Bytes, BytesMut};
+use serde::de::{Error, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::frame::{Frame, WireError, decode_header, encode, no_tail};
+use super::limits::{Kind, Limits};
+use crate::protocol::message::{
+    AckLevel, Answer, Expect, Operation, ReadLevel, Refusal, Rejection, Request,
+};
+use crate::protocol::types::{KeySet, Origin, Position, Record, Revision, Value, Written};
+
+/// Bytes that stay where they are in the frame.
+#[derive(Clone, Copy)]
+struct Raw<'a>(&'a [u8]);
+
+impl Raw<'_> {
+    /// The same bytes, sharing the frame's memory.
+    fn share(self, frame: &Frame) -> Bytes {
+        frame.body.slice_ref(self.0)
+    }
+}
+
+impl Serialize for Raw<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(self.0)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Raw<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Raw<'a>, D::Error> {
+        deserializer.deserialize_bytes(RawVisitor).map(Raw)
+    }
+}
+
+struct RawVisitor;
+
+impl<'de> Visitor<'de> for RawVisitor {
+    type Value = &'de [u8];
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("bytes")
+    }
+
+    fn visit_borrowed_bytes<E: Error>(self, bytes: &'de [u8]) -> Result<&'de [u8], E> {
+        Ok(bytes)
+    }
+}
+
+/// `Request` without the value that lies in the tail.
+#[derive(Serialize, Deserialize)]
+struct RequestHeader<'a> {
+    #[serde(borrow)]
+    operation: OperationHeader<'a>,
+    origin: Option<Origin>,
+    read_level: ReadLevel,
+    ack_level: AckLevel,
+    expiry_ms: Option<u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+enum OperationHeader<'a> {
+    Get {
+        #[serde(borrow)]
+        key: Raw<'a>,
+    },
+    /// The value is the tail.
+    Put {
+        #[serde(borrow)]
+        key: Raw<'a>,
+    },
+    Delete {
+        #[serde(borrow)]
+        key: Raw<'a>,
+    },
+    /// The new value, if any, is the tail.
+    Cas {
+        #[serde(borrow)]
+        key: Raw<'a>,
+        #[serde(borrow)]
+        expect: ExpectHeader<'a>,
+        stores: bool,
+    },
+    Incr {
+        #[serde(borrow)]
+        key: Raw<'a>,
+        by: i64,
+    },
+    Scan {
+        set: KeySet,
+        #[serde(borrow)]
+        prefix: Raw<'a>,
+        #[serde(borrow)]
+        after: Option<Raw<'a>>,
+        items_max: u32,
+        bytes_max: u32,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+enum ExpectHeader<'a> {
+    Absent,
+    Value(#[serde(borrow)] Raw<'a>),
+    Revision(Revision),
+}
+
+/// `Answer` without the value that lies in the tail.
+#[derive(Serialize, Deserialize)]
+enum AnswerHeader<'a> {
+    /// The value is the tail.
+    Found {
+        position: Position,
+        revision: Revision,
+    },
+    Absent {
+        position: Position,
+    },
+    Written {
+        position: Position,
+        written: Written,
+    },
+    Mismatch {
+        position: Position,
+        found: Option<Revision>,
+    },
+    Rejected {
+        position: Position,
+        reason: Rejection,
+    },
+    Page {
+        position: Position,
+        #[serde(borrow)]
+        records: Vec<RecordHeader<'a>>,
+        more: bool,
+    },
+    Refused(Refusal),
+    Forgotten {
+        position: Position,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+struct RecordHeader<'a> {
+    #[serde(borrow)]
+    key: Raw<'a>,
+    #[serde(borrow)]
+    value: Raw<'a>,
+    revision: Revision,
+}
+
+/// Appends a request, numbered `id` on its connection.
+///
+/// # Errors
+/// It is larger than the limits allow; the buffer is as it was.
+pub fn encode_request(
+    buffer: &mut BytesMut,
+    limits: &Limits,
+    id: u64,
+    request: &Request,
+) -> Result<(), WireError> {
+    let (operation, tail) = operation_header(&request.operation);
+    let header = RequestHeader {
+        operation,
+        origin: request.origin,
+        read_level: request.read_level,
+        ack_level: request.ack_level,
+        expiry_ms: request.expiry_ms,
+    };
+    encode(buffer, limits, Kind::Request, id, &header, tail)
+}
+
+fn operation_header(operation: &Operation) -> (OperationHeader<'_>, &[u8]) {
+    match operation {
+        Operation::Get { key } => (OperationHeader::Get { key: Raw(key) }, &[]),
+        Operation::Put { key, value } => (OperationHeader::Put { key: Raw(key) }, value),
+        Operation::Delete { key } => (OperationHeader::Delete { key: Raw(key) }, &[]),
+        Operation::Cas { key, expect, value } => {
+            let expect = match expect {
+                Expect::Absent => ExpectHeader::Absent,
+                Expect::Value(value) => ExpectHeader::Value(Raw(value)),
+                Expect::Revision(revision) => ExpectHeader::Revision(*revision),
+            };
+            let header = OperationHeader::Cas { key: Raw(key), expect, stores: value.is_some() };
+            (header, value.as_deref().unwrap_or_default())
+        }
+        Operation::Incr { key, by } => (OperationHeader::Incr { key: Raw(key), by: *by }, &[]),
+        Operation::Scan { set, prefix, after, items_max, bytes_max } => {
+            let header = OperationHeader::Scan {
+                set: *set,
+                prefix: Raw(prefix),
+                after: after.as_deref().map(Raw),
+                items_max: *items_max,
+                bytes_max: *bytes_max,
+            };
+            (header, &[])
+        }
+    }
+}
+
+/// The request in `frame`; its key and value share the frame's memory.
+///
+/// # Errors
+/// The frame is not exactly one request.
+pub fn decode_request(frame: &Frame) -> Result<Request, WireError> {
+    let (header, tail) = decode_header::<RequestHeader<'_>>(frame, Kind::Request)?;
+    let (operation, tail_used) = operation_of(header.operation, frame, tail);
+    if !tail_used {
+        no_tail(frame.kind, tail)?;
+    }
+    Ok(Request {
+        operation,
+        origin: header.origin,
+        read_level: header.read_level,
+        ack_level: header.ack_level,
+        expiry_ms: header.expiry_ms,
+    })
+}
+
+/// The operation, and whether the tail belongs to it.
+fn operation_of(header: OperationHeader<'_>, frame: &Frame, tail: &[u8]) -> (Operation, bool) {
+    let key_of = |key: Raw<'_>| key.share(frame);
+    match header {
+        OperationHeader::Get { key } => (Operation::Get { key: key_of(key) }, false),
+        OperationHeader::Put { key } => {
+            (Operation::Put { key: key_of(key), value: Raw(tail).share(frame) }, true)
+        }
+        OperationHeader::Delete { key } => (Operation::Delete { key: key_of(key) }, false),
+        OperationHeader::Cas { key, expect, stores } => {
+            let expect = match expect {
+                ExpectHeader::Absent => Expect::Absent,
+                ExpectHeader::Value(value) => Expect::Value(value.share(frame)),
+                ExpectHeader::Revision(revision) => Expect::Revision(revision),
+            };
+            let value: Option<Value> = stores.then(|| Raw(tail).share(frame));
+            (Operation::Cas { key: key_of(key), expect, value }, stores)
+        }
+        OperationHeader::Incr { key, by } => (Operation::Incr { key: key_of(key), by }, false),
+        OperationHeader::Scan { set, prefix, after, items_max, bytes_max } => {
+            let (prefix, after) = (key_of(prefix), after.map(key_of));
+            (Operation::Scan { set, prefix, after, items_max, bytes_max }, false)
+        }
+    }
+}
+
+/// Appends the answer to request `id`.
+///
+/// # Errors
+/// It is larger than the limits allow; the buffer is as it was.
+pub fn encode_answer(
+    buffer: &mut BytesMut,
+    limits: &Limits,
+    id: u64,
+    answer: &Answer,
+) -> Result<(), WireError> {
+    let (header, tail) = answer_header(answer);
+    encode(buffer, limits, Kind::Answer, id, &header, tail)
+}
+
+fn answer_header(answer: &Answer) -> (AnswerHeader<'_>, &[u8]) {
+    let header = match *answer {
+        Answer::Found { position, revision, ref value } => {
+            return (AnswerHeader::Found { position, revision }, value);
+        }
+        Answer::Absent { position } => AnswerHeader::Absent { position },
+        Answer::Written { position, written } => AnswerHeader::Written { position, written },
+        Answer::Mismatch { position, found } => AnswerHeader::Mismatch { position, found },
+        Answer::Rejected { position, reason } => AnswerHeader::Rejected { position, reason },
+        Answer::Page { position, ref records, more } => {
+            let records = records.iter().map(|record| RecordHeader {
+                key: Raw(&record.key),
+                value: Raw(&record.value),
+                revision: record.revision,
+            });
+            AnswerHeader::Page { position, records: records.collect(), more }
+        }
+        Answer::Refused(ref refusal) => AnswerHeader::Refused(refusal.clone()),
+        Answer::Forgotten { position } => AnswerHeader::Forgotten { position },
+    };
+    (header, &[])
+}
+
+/// The answer in `frame`; its keys and values share the frame's memory.
+///
+/// # Errors
+/// The frame is not exactly one answer.
+pub fn decode_answer(frame: &Frame) -> Result<Answer, WireError> {
+    let (header, tail) = decode_header::<AnswerHeader<'_>>(frame, Kind::Answer)?;
+    let answer = match header {
+        AnswerHeader::Found { position, revision } => {
+            return Ok(Answer::Found { position, revision, value: Raw(tail).share(frame) });
+        }
+        AnswerHeader::Absent { position } => Answer::Absent { position },
+        AnswerHeader::Written { position, written } => Answer::Written { position, written },
+        AnswerHeader::Mismatch { position, found } => Answer::Mismatch { position, found },
+        AnswerHeader::Rejected { position, reason } => Answer::Rejected { position, reason },
+        AnswerHeader::Page { position, records, more } => {
+            let records = records.into_iter().map(|record| Record {
+                key: record.key.share(frame),
+                value: record.value.share(frame),
+                revision: record.revision,
+            });
+            Answer::Page { position, records: records.collect(), more }
+        }
+        AnswerHeader::Refused(refusal) => Answer::Refused(refusal),
+        AnswerHeader::Forgotten { position } => Answer::Forgotten { position },
+    };
+    no_tail(frame.kind, tail)?;
+    Ok(answer)
+}
