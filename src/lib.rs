@@ -15,5 +15,6 @@ pub mod identity;
 #[cfg(feature = "net")]
 pub mod process;
 pub mod protocol;
+pub mod sim;
 pub mod store;
 pub mod wire;

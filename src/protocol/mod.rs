@@ -11,6 +11,7 @@
 //! that is iterated lives in ordered collections, so that equal inputs give equal effects.
 
 pub mod effect;
+pub mod limits;
 pub mod message;
 pub mod meta;
 pub mod placement;
@@ -19,6 +20,7 @@ pub mod time;
 pub mod timing;
 pub mod types;
 pub mod view;
+pub mod worker;
 
 use time::Time;
 
