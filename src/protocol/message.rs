@@ -35,6 +35,8 @@ pub struct LeaseAsk {
 pub struct DedupRecord {
     pub session: SessionId,
     pub number: RequestNumber,
+    /// The session has its answers to all its writes below this number.
+    pub answered_below: RequestNumber,
     pub position: Position,
     pub written: Written,
 }
@@ -499,6 +501,11 @@ pub enum Answer {
     Forgotten {
         position: Position,
     },
+    /// The write was admitted here, and this server is primary no more: the new primary tells
+    /// what became of it. The fate of this attempt is unknown.
+    Moved {
+        configuration: Option<Configuration>,
+    },
 }
 
 impl Answer {
@@ -513,7 +520,7 @@ impl Answer {
             | Answer::Rejected { position, .. }
             | Answer::Page { position, .. }
             | Answer::Forgotten { position } => Some(*position),
-            Answer::Refused(_) => None,
+            Answer::Refused(_) | Answer::Moved { .. } => None,
         }
     }
 }

@@ -11,10 +11,12 @@
 //! that is iterated lives in ordered collections, so that equal inputs give equal effects.
 
 pub mod effect;
+pub mod lease;
 pub mod limits;
 pub mod message;
 pub mod meta;
 pub mod placement;
+pub mod replica;
 pub mod session;
 pub mod time;
 pub mod timing;

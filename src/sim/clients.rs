@@ -141,7 +141,7 @@ impl Pinned {
             Answer::Refused(refusal) => {
                 self.finish(index, Outcome::NotDone(NotDone::Refused(refusal)), effects);
             }
-            Answer::Forgotten { .. } => {
+            Answer::Forgotten { .. } | Answer::Moved { .. } => {
                 self.finish(index, Outcome::Unknown(Unknown::Forgotten), effects);
             }
             Answer::Found { .. }

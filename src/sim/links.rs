@@ -9,7 +9,7 @@ use crate::protocol::effect::{MetaInput, Ticket, WorkerInput};
 use crate::protocol::message::Purpose;
 use crate::protocol::session::{AttemptId, SessionInput};
 use crate::protocol::time::Span;
-use crate::protocol::types::{Incarnation, LinkId, Member, ServerId, WorkerId};
+use crate::protocol::types::{Incarnation, KeySet, LinkId, Member, Revision, ServerId, WorkerId};
 use crate::protocol::view::View;
 
 impl World {
@@ -237,12 +237,23 @@ impl World {
             Target::Meta => Input::Worker(WorkerInput::MetaUp),
             Target::Peer(peer) => Input::Worker(WorkerInput::PeerUp { peer, link }),
             Target::Server(peer) => {
-                let (worker, bases) = (WorkerId(0), Vec::new());
+                let bases = self.bases_at(acceptor.node);
+                let worker = WorkerId(0);
                 Input::Client(SessionInput::LinkUp { peer, worker, link, bases })
             }
         };
         self.hand_in(dialler.node, dialler.process, input);
         self.kick(link, Span::ZERO);
+    }
+
+    /// What a server tells a client that connects of its committed points.
+    fn bases_at(&self, node: Node) -> Vec<(KeySet, Revision)> {
+        match node {
+            Node::Server(server) => {
+                self.running(server).map(|it| it.worker.bases()).unwrap_or_default()
+            }
+            Node::Meta | Node::Client(_) => Vec::new(),
+        }
     }
 
     /// Looks again at lanes that were stalled.

@@ -60,7 +60,7 @@ impl World {
             process: number.0,
         };
         let start = Start::Register(registration);
-        let settings = WorkerSettings { worker: WorkerId(0), timing, limits, start };
+        let settings = WorkerSettings { worker: WorkerId(0), workers: 1, timing, limits, start };
         node.running = Some(ServerProcess {
             number,
             worker: Worker::new(settings),

@@ -334,10 +334,12 @@ impl World {
         if let Some(known) = known {
             self.agenda.take_back(known.entered);
         }
-        let earliest = self.now() + Span::from_micros(1);
+        let now = self.now();
         let late = self.lateness();
         let wake = deadline.map(|deadline| {
-            let at = clock.when(deadline).max(earliest) + late;
+            // What is due already needs no timer of the system, and so is not late.
+            let due = clock.when(deadline);
+            let at = if due <= now { now + Span::from_micros(1) } else { due + late };
             Wake { deadline, entered: self.agenda.enter(at, Event::Tick { node, process }) }
         });
         self.set_wake(node, wake);

@@ -12,7 +12,7 @@ use super::limits::{Kind, Limits};
 use crate::protocol::message::{
     AckLevel, Answer, Expect, Operation, ReadLevel, Refusal, Rejection, Request,
 };
-use crate::protocol::types::{KeySet, Origin, Position, Record, Revision, Value, Written};
+use crate::protocol::types::{Configuration, KeySet, Origin, Position, Record, Revision, Value, Written};
 
 /// Bytes that stay where they are in the frame.
 #[derive(Clone, Copy)]
@@ -140,6 +140,9 @@ enum AnswerHeader<'a> {
     Refused(Refusal),
     Forgotten {
         position: Position,
+    },
+    Moved {
+        configuration: Option<Configuration>,
     },
 }
 
@@ -279,6 +282,9 @@ fn answer_header(answer: &Answer) -> (AnswerHeader<'_>, &[u8]) {
         }
         Answer::Refused(ref refusal) => AnswerHeader::Refused(refusal.clone()),
         Answer::Forgotten { position } => AnswerHeader::Forgotten { position },
+        Answer::Moved { ref configuration } => {
+            AnswerHeader::Moved { configuration: configuration.clone() }
+        }
     };
     (header, &[])
 }
@@ -307,6 +313,7 @@ pub fn decode_answer(frame: &Frame) -> Result<Answer, WireError> {
         }
         AnswerHeader::Refused(refusal) => Answer::Refused(refusal),
         AnswerHeader::Forgotten { position } => Answer::Forgotten { position },
+        AnswerHeader::Moved { configuration } => Answer::Moved { configuration },
     };
     no_tail(frame.kind, tail)?;
     Ok(answer)

@@ -2,7 +2,7 @@
 
 use crate::protocol::message::{Answer, Operation, Refusal};
 use crate::protocol::time::Time;
-use crate::protocol::types::{KeySet, LinkId, Member, RequestNumber, Revision, Written};
+use crate::protocol::types::{Configuration, KeySet, LinkId, Member, RequestNumber, Revision, Written};
 
 use super::call::{Attempt, Call, Identity, Phase};
 use super::{AttemptId, CallId, NotDone, Outcome, Session, SessionEffect, Unknown};
@@ -38,6 +38,9 @@ impl Session {
         if call.open_on(link) != Some(attempt) {
             return;
         }
+        if let Answer::Moved { configuration } = answer {
+            return self.on_moved(now, id, (link, attempt), configuration.as_ref(), effects);
+        }
         let Some(Attempt { member, .. }) = call.close(attempt) else { return };
         self.attempts.remove(&attempt);
         let was_current = call.phase == Phase::Sent { attempt };
@@ -69,6 +72,32 @@ impl Session {
                 let outcome = outcome_of(&self.calls[&id], attempt, answer);
                 self.complete(id, outcome, effects);
             }
+        }
+    }
+
+    /// The attempt was admitted by a primary that is one no more. Its fate stays open; the new
+    /// primary knows it by its number.
+    fn on_moved(
+        &mut self,
+        now: Time,
+        id: CallId,
+        (link, attempt): (LinkId, AttemptId),
+        configuration: Option<&Configuration>,
+        effects: &mut Vec<SessionEffect>,
+    ) {
+        let count = u16::try_from(self.view.sets.len()).unwrap_or(u16::MAX);
+        let call = self.calls.get_mut(&id).expect("an open attempt belongs to a call");
+        let set = call.operation.key_set(count);
+        let was_current = call.phase == Phase::Sent { attempt };
+        let by = call.open.iter().find(|it| it.id == attempt).map(|it| it.member);
+        call.lose(link);
+        self.attempts.remove(&attempt);
+        if was_current {
+            self.back_off(now, id, by);
+            self.want_view();
+        }
+        if configuration.is_some_and(|it| self.merge_configuration(set, it)) {
+            self.reroute_set(now, set, effects);
         }
     }
 
@@ -272,7 +301,8 @@ fn fits(operation: &Operation, answer: &Answer) -> bool {
             | Answer::Rejected { .. }
             | Answer::Page { .. }
             | Answer::Refused(_)
-            | Answer::Forgotten { .. },
+            | Answer::Forgotten { .. }
+            | Answer::Moved { .. },
         ) => false,
     }
 }

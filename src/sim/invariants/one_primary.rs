@@ -28,9 +28,10 @@ impl Invariant for OnePrimary {
                 | Answer::Mismatch { position, .. }
                 | Answer::Rejected { position, .. }
                 | Answer::Page { position, .. } => (process, set, position.epoch),
-                Answer::Written { .. } | Answer::Refused(_) | Answer::Forgotten { .. } => {
-                    return Ok(());
-                }
+                Answer::Written { .. }
+                | Answer::Refused(_)
+                | Answer::Forgotten { .. }
+                | Answer::Moved { .. } => return Ok(()),
             },
             _ => return Ok(()),
         };

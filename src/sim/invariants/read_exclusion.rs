@@ -31,7 +31,10 @@ impl Invariant for ReadExclusion {
             | Answer::Mismatch { .. }
             | Answer::Rejected { .. }
             | Answer::Page { .. } => true,
-            Answer::Written { .. } | Answer::Refused(_) | Answer::Forgotten { .. } => false,
+            Answer::Written { .. }
+            | Answer::Refused(_)
+            | Answer::Forgotten { .. }
+            | Answer::Moved { .. } => false,
         };
         if is_read && epoch < *latest {
             let later = latest.1;

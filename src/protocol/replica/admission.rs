@@ -1,0 +1,346 @@
+//! Requests at the primary: admitted, queued within limits, or refused.
+//!
+//! A request waits in the queue only before admission: whatever is refused from there is surely
+//! not done. Once a write has its op number, only its commit answers it.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::evaluate::Verdict;
+use super::log::Log;
+use super::primary::{Phase, Primary};
+use super::{Context, Replica, Role};
+use crate::protocol::effect::{ReadToken, Ticket, WorkerEffect};
+use crate::protocol::message::{Answer, Operation, Refusal, Request};
+use crate::protocol::time::Time;
+use crate::protocol::types::{
+    Entry, Key, LinkId, Member, Op, Record, RequestNumber, Revision, SessionId, Value,
+};
+
+/// A request that is not admitted yet.
+#[derive(Clone, Debug, Eq, PartialEq, Hash)]
+pub struct Waiting {
+    pub ticket: Ticket,
+    pub request: Request,
+    /// When its patience ends.
+    pub until: Time,
+}
+
+impl Waiting {
+    fn bytes(&self) -> usize {
+        let value = match &self.request.operation {
+            Operation::Put { value, .. } => value.len(),
+            Operation::Cas { value, .. } => value.as_ref().map_or(0, Value::len),
+            Operation::Get { .. }
+            | Operation::Delete { .. }
+            | Operation::Incr { .. }
+            | Operation::Scan { .. } => 0,
+        };
+        64 + value + self.request.operation.key().map_or(0, Key::len)
+    }
+}
+
+/// Who is answered when an op commits.
+#[derive(Clone, Debug, Eq, PartialEq, Hash)]
+pub enum Waiter {
+    /// The write itself, or a duplicate of it.
+    Write(Ticket),
+    /// A write that came to nothing because of what that op does: in effect a read.
+    Judged(Box<Waiting>, Verdict),
+}
+
+/// Why a read is under way.
+#[derive(Clone, Debug, Eq, PartialEq, Hash)]
+pub enum Read {
+    /// For a client; `at` is the committed point when it was asked of the store.
+    Client { waiting: Waiting, at: Op },
+    /// To evaluate a write.
+    Evaluate { waiting: Waiting, at: Op },
+    /// For a copy run.
+    Copy { learner: Member, run: super::super::types::RunId, after: Option<Key>, at: Op },
+}
+
+/// All requests at one primary.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Hash)]
+pub struct Requests {
+    reads_waiting: VecDeque<Waiting>,
+    writes_waiting: VecDeque<Waiting>,
+    bytes_waiting: usize,
+    waiters: BTreeMap<Op, Vec<Waiter>>,
+    /// Writes in the window, by who asked.
+    in_window: BTreeMap<(SessionId, RequestNumber), Op>,
+    /// Keys whose evaluation waits for a read, with the writes behind it.
+    pub holds: BTreeMap<Key, VecDeque<Waiting>>,
+    pub reads: BTreeMap<ReadToken, Read>,
+}
+
+impl Requests {
+    pub fn queued(&self) -> usize {
+        self.reads_waiting.len() + self.writes_waiting.len()
+    }
+
+    /// Queues a request, or answers that there is no room.
+    pub fn enqueue(&mut self, ctx: &mut Context<'_>, waiting: Waiting) {
+        let bytes = waiting.bytes();
+        let full = self.queued() >= ctx.limits.queue_requests_max
+            || self.bytes_waiting + bytes > ctx.limits.queue_bytes_max;
+        if full || waiting.until <= ctx.now {
+            return refuse(ctx, waiting.ticket, Refusal::Busy);
+        }
+        self.bytes_waiting += bytes;
+        if waiting.request.operation.is_write() {
+            self.writes_waiting.push_back(waiting);
+        } else {
+            self.reads_waiting.push_back(waiting);
+        }
+    }
+
+    fn next_read(&mut self) -> Option<Waiting> {
+        let waiting = self.reads_waiting.pop_front()?;
+        self.bytes_waiting -= waiting.bytes();
+        Some(waiting)
+    }
+
+    fn next_write(&mut self) -> Option<Waiting> {
+        let waiting = self.writes_waiting.pop_front()?;
+        self.bytes_waiting -= waiting.bytes();
+        Some(waiting)
+    }
+
+    /// Takes out the queued requests that `leaves` says have to go.
+    fn take_queued(&mut self, leaves: impl Fn(&Waiting) -> bool) -> Vec<Waiting> {
+        let mut gone = Vec::new();
+        for queue in [&mut self.reads_waiting, &mut self.writes_waiting] {
+            if queue.iter().any(&leaves) {
+                let (out, keep): (Vec<_>, Vec<_>) = queue.drain(..).partition(&leaves);
+                gone.extend(out);
+                queue.extend(keep);
+            }
+        }
+        self.bytes_waiting -= gone.iter().map(Waiting::bytes).sum::<usize>();
+        gone
+    }
+
+    /// Knows the window's writes again by who asked, as a new primary must.
+    pub fn index_window(&mut self, log: &Log) {
+        self.in_window.clear();
+        for entry in log.window() {
+            if let Some(origin) = entry.origin {
+                self.in_window.insert((origin.session, origin.number), entry.op);
+            }
+        }
+    }
+
+    pub fn wait_for(&mut self, op: Op, waiter: Waiter) {
+        self.waiters.entry(op).or_default().push(waiter);
+    }
+
+    /// A write was given its place.
+    pub fn placed(&mut self, entry: &Entry, ticket: Ticket) {
+        if let Some(origin) = entry.origin {
+            self.in_window.insert((origin.session, origin.number), entry.op);
+        }
+        self.wait_for(entry.op, Waiter::Write(ticket));
+    }
+
+    /// The op of a write that is in the window, by who asked.
+    pub fn place_of(&self, session: SessionId, number: RequestNumber) -> Option<Op> {
+        self.in_window.get(&(session, number)).copied()
+    }
+
+    /// An entry committed: who waited for it.
+    pub fn committed(&mut self, entry: &Entry) -> Vec<Waiter> {
+        if let Some(origin) = entry.origin {
+            self.in_window.remove(&(origin.session, origin.number));
+        }
+        self.waiters.remove(&entry.op).unwrap_or_default()
+    }
+
+    /// Whether anything is under way that a handover has to wait for.
+    pub fn evaluating(&self) -> bool {
+        !self.holds.is_empty()
+    }
+}
+
+pub(super) fn refuse(ctx: &mut Context<'_>, ticket: Ticket, refusal: Refusal) {
+    ctx.effect(WorkerEffect::Reply { ticket, answer: Answer::Refused(refusal) });
+}
+
+impl Replica {
+    /// A client's request, already checked against the limits.
+    pub fn on_request(&mut self, ctx: &mut Context<'_>, ticket: Ticket, request: Request) {
+        let resigned = match &self.role {
+            Role::Primary(primary) => primary.phase == Phase::Resigned,
+            Role::Outside | Role::Secondary(_) | Role::Learner(_) => true,
+        };
+        if resigned {
+            let configuration = self.configuration.clone();
+            return refuse(ctx, ticket, Refusal::NotPrimary { configuration });
+        }
+        let until = ctx.now + ctx.timing.queue;
+        self.admit(ctx, Waiting { ticket, request, until });
+    }
+
+    /// Starts a request, or queues it while this primary pauses.
+    fn admit(&mut self, ctx: &mut Context<'_>, waiting: Waiting) {
+        if waiting.request.operation.is_write() {
+            if self.may_write(ctx) {
+                self.admit_write(ctx, waiting);
+            } else if let Role::Primary(primary) = &mut self.role {
+                primary.requests.enqueue(ctx, waiting);
+            }
+        } else if self.serves_reads(ctx.now, ctx.timing) {
+            self.read_for_client(ctx, waiting);
+        } else if let Role::Primary(primary) = &mut self.role {
+            primary.requests.enqueue(ctx, waiting);
+        }
+    }
+
+    /// Whether a write can have its place now: open, not draining, and room in the window.
+    fn may_write(&self, ctx: &Context<'_>) -> bool {
+        let Role::Primary(primary) = &self.role else { return false };
+        primary.phase == Phase::Open
+            && primary.drain.is_none()
+            && primary.barrier.is_none()
+            && self.log.window_ops() < ctx.limits.window_ops_max
+            && self.log.window_bytes() < ctx.limits.window_bytes_max
+    }
+
+    fn read_for_client(&mut self, ctx: &mut Context<'_>, waiting: Waiting) {
+        let at = self.log.committed();
+        let set = self.set;
+        let Role::Primary(primary) = &mut self.role else { return };
+        ctx.numbers.token += 1;
+        let token = ReadToken(ctx.numbers.token);
+        let effect = match &waiting.request.operation {
+            Operation::Get { key } => WorkerEffect::Read { set, token, key: key.clone() },
+            Operation::Scan { prefix, after, items_max, bytes_max, .. } => {
+                WorkerEffect::ReadRange {
+                    set,
+                    token,
+                    prefix: prefix.clone(),
+                    after: after.clone(),
+                    items_max: (*items_max).clamp(1, ctx.limits.page_items_max),
+                    bytes_max: (*bytes_max).clamp(1, ctx.limits.page_bytes_max),
+                }
+            }
+            Operation::Put { .. }
+            | Operation::Delete { .. }
+            | Operation::Cas { .. }
+            | Operation::Incr { .. } => return,
+        };
+        primary.requests.reads.insert(token, Read::Client { waiting, at });
+        ctx.effect(effect);
+    }
+
+    /// A point read is done. Role and leases are judged now, after the value was read.
+    pub fn on_read_done(
+        &mut self,
+        ctx: &mut Context<'_>,
+        token: ReadToken,
+        found: Option<(Value, Revision)>,
+    ) {
+        let serves = self.serves_reads(ctx.now, ctx.timing);
+        let mut position = self.position();
+        let Role::Primary(primary) = &mut self.role else { return };
+        match primary.requests.reads.remove(&token) {
+            Some(Read::Client { waiting, at }) if serves => {
+                position.op = at;
+                let answer = match found {
+                    Some((value, revision)) => Answer::Found { position, revision, value },
+                    None => Answer::Absent { position },
+                };
+                ctx.effect(WorkerEffect::Reply { ticket: waiting.ticket, answer });
+            }
+            Some(Read::Client { waiting, .. }) => primary.requests.enqueue(ctx, waiting),
+            Some(Read::Evaluate { waiting, at }) => self.evaluate_read(ctx, waiting, at, found),
+            Some(Read::Copy { .. }) | None => {}
+        }
+    }
+
+    /// A range read is done.
+    pub fn on_range_done(
+        &mut self,
+        ctx: &mut Context<'_>,
+        token: ReadToken,
+        records: Vec<Record>,
+        more: bool,
+    ) {
+        let serves = self.serves_reads(ctx.now, ctx.timing);
+        let mut position = self.position();
+        let Role::Primary(primary) = &mut self.role else { return };
+        match primary.requests.reads.remove(&token) {
+            Some(Read::Client { waiting, at }) if serves => {
+                position.op = at;
+                let answer = Answer::Page { position, records, more };
+                ctx.effect(WorkerEffect::Reply { ticket: waiting.ticket, answer });
+            }
+            Some(Read::Client { waiting, .. }) => primary.requests.enqueue(ctx, waiting),
+            Some(Read::Copy { learner, run, after, at }) => {
+                self.send_chunk(ctx, (learner, run), after, at, records, more);
+            }
+            Some(Read::Evaluate { .. }) | None => {}
+        }
+    }
+
+    /// Admits what waits, as far as it can be served now.
+    pub(super) fn pump(&mut self, ctx: &mut Context<'_>) {
+        while self.serves_reads(ctx.now, ctx.timing) {
+            let Role::Primary(primary) = &mut self.role else { return };
+            let Some(waiting) = primary.requests.next_read() else { break };
+            self.read_for_client(ctx, waiting);
+        }
+        while self.may_write(ctx) {
+            let Role::Primary(primary) = &mut self.role else { return };
+            let Some(waiting) = primary.requests.next_write() else { break };
+            self.admit_write(ctx, waiting);
+        }
+    }
+
+    /// Refuses requests whose patience ended in the queue.
+    pub(super) fn expire_requests(&mut self, ctx: &mut Context<'_>) {
+        let now = ctx.now;
+        let Role::Primary(primary) = &mut self.role else { return };
+        if primary.requests.queued() == 0 {
+            return;
+        }
+        for waiting in primary.requests.take_queued(|it| it.until <= now) {
+            refuse(ctx, waiting.ticket, Refusal::Busy);
+        }
+    }
+
+    /// A client's link is gone: nobody waits for its queued requests any more.
+    pub fn on_client_gone(&mut self, link: LinkId) {
+        if let Role::Primary(primary) = &mut self.role {
+            primary.requests.take_queued(|it| it.ticket.link == link);
+        }
+    }
+
+    /// Sends every request elsewhere. Those that were not admitted are surely not done; of the
+    /// admitted ones this replica can not tell.
+    pub(super) fn refuse_everything(&self, ctx: &mut Context<'_>, primary: &mut Primary) {
+        let requests = std::mem::take(&mut primary.requests);
+        let configuration = self.configuration.clone();
+        let reads = requests.reads.into_values().filter_map(|read| match read {
+            Read::Client { waiting, .. } | Read::Evaluate { waiting, .. } => Some(waiting),
+            Read::Copy { .. } => None,
+        });
+        let held = requests.holds.into_values().flatten();
+        let queued = requests.reads_waiting.into_iter().chain(requests.writes_waiting);
+        for waiting in reads.chain(held).chain(queued) {
+            let configuration = configuration.clone();
+            refuse(ctx, waiting.ticket, Refusal::NotPrimary { configuration });
+        }
+        for waiter in requests.waiters.into_values().flatten() {
+            let configuration = configuration.clone();
+            match waiter {
+                Waiter::Write(ticket) => {
+                    let answer = Answer::Moved { configuration };
+                    ctx.effect(WorkerEffect::Reply { ticket, answer });
+                }
+                Waiter::Judged(waiting, _) => {
+                    refuse(ctx, waiting.ticket, Refusal::NotPrimary { configuration });
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! Copy runs at the primary (rule 5).
+//!
+//! ```text
+//!   Idle --link up--> Starting --first ack--> Scanning --last chunk stored--> Complete
+//!    ^                    |                      |                               |
+//!    +---- link down, run lost, or fell behind --+-------------------------------+
+//! ```
+//!
+//! The live feed starts with the whole window before the scan begins, so that every write is
+//! either in a chunk or in the feed, and mostly in both.
+
+use super::admission::Read;
+use super::log::Log;
+use super::primary::{Follower, Phase};
+use super::{Context, Replica, Role};
+use crate::protocol::effect::{Lane, Note, ReadToken, WorkerEffect};
+use crate::protocol::message::PeerMessage;
+use crate::protocol::time::Time;
+use crate::protocol::types::{Epoch, Key, LinkId, Member, Op, Record, RecoveryId, RunId};
+
+/// Where a run stands.
+#[derive(Clone, Debug, Eq, PartialEq, Hash)]
+enum Stage {
+    /// No run: the next one starts when the link is up, not before the time.
+    Idle {
+        not_before: Time,
+    },
+    /// The learner was told.
+    Starting,
+    Scanning {
+        /// The last key that was read; none at the start.
+        after: Option<Key>,
+        reading: bool,
+        /// The scan reached the end.
+        read_all: bool,
+        in_flight: u32,
+    },
+    Complete {
+        since: Time,
+    },
+}
+
+/// The copy of one key set to one learner.
+#[derive(Clone, Debug, Eq, PartialEq, Hash)]
+pub struct Run {
+    pub recovery: RecoveryId,
+    id: RunId,
+    stage: Stage,
+    /// When it may be proposed again after a refusal.
+    propose_not_before: Time,
+}
+
+impl Run {
+    fn idle(recovery: RecoveryId, not_before: Time) -> Run {
+        let stage = Stage::Idle { not_before };
+        Run { recovery, id: RunId(0), stage, propose_not_before: not_before }
+    }
+
+    /// The learner was told, so that the live feed may go to it.
+    pub fn is_started(&self) -> bool {
+        !matches!(self.stage, Stage::Idle { .. })
+    }
+
+    /// The learner holds the whole set, and may be proposed.
+    pub fn is_complete(&self, now: Time) -> bool {
+        matches!(self.stage, Stage::Complete { .. }) && self.propose_not_before <= now
+    }
+}
+
+impl Replica {
+    /// The metaserver orders a copy. Repeating the order is harmless.
+    pub fn on_copy_order(
+        &mut self,
+        ctx: &mut Context<'_>,
+        epoch: Epoch,
+        learner: Member,
+        recovery: RecoveryId,
+    ) {
+        if epoch != self.epoch() || learner == ctx.me {
+            return;
+        }
+        let Role::Primary(primary) = &mut self.role else { return };
+        if primary.phase == Phase::Resigned {
+            return;
+        }
+        if let Some(follower) = primary.followers.get_mut(&learner) {
+            if let Some(run) = &mut follower.run {
+                run.recovery = recovery;
+            }
+            return;
+        }
+        let link = ctx.dialled.get(&learner).copied();
+        let run = Run::idle(recovery, ctx.now);
+        primary.followers.insert(learner, Follower::new(ctx.now, link, Some(run)));
+        ctx.wishes.followers_changed = true;
+        self.start_run(ctx, learner);
+    }
+
+    /// The metaserver takes the order back; a proposed learner stays until the outcome is known.
+    pub fn on_cancel_copy(&mut self, ctx: &mut Context<'_>, learner: Member) {
+        let Role::Primary(primary) = &mut self.role else { return };
+        let is_learner = primary.followers.get(&learner).is_some_and(|it| it.run.is_some());
+        if is_learner && primary.proposed != Some(learner) {
+            primary.followers.remove(&learner);
+            ctx.wishes.followers_changed = true;
+        }
+    }
+
+    /// Starts a run if the link is up and the time has come.
+    pub(super) fn start_run(&mut self, ctx: &mut Context<'_>, learner: Member) {
+        let Some(configuration) = self.configuration.clone() else { return };
+        let (set, committed) = (self.set, self.log.committed());
+        let dedup = self.dedup.snapshot();
+        let Role::Primary(primary) = &mut self.role else { return };
+        let Some(follower) = primary.followers.get_mut(&learner) else { return };
+        let (Some(link), Some(run)) = (follower.link, &mut follower.run) else { return };
+        let Stage::Idle { not_before } = run.stage else { return };
+        if not_before > ctx.now {
+            return;
+        }
+        ctx.numbers.run += 1;
+        run.id = RunId(ctx.numbers.run);
+        run.stage = Stage::Starting;
+        follower.greeted = false;
+        follower.sent = committed;
+        follower.commit_sent = committed;
+        follower.accepted = committed;
+        follower.leased_from = None;
+        follower.heard = ctx.now;
+        let (run, ask) = (run.id, ctx.ask());
+        let message = PeerMessage::RunStart { set, run, configuration, committed, dedup, ask };
+        ctx.effect(WorkerEffect::SendPeer { link, lane: Lane::Set(set), message });
+        ctx.note(Note::RunStarted { set, learner });
+        self.mark_dirty(ctx);
+    }
+
+    /// An acknowledgement came: a starting run scans, a lagging learner loses its run.
+    pub(super) fn on_run_progress(&mut self, ctx: &mut Context<'_>, learner: Member) {
+        let Role::Primary(primary) = &mut self.role else { return };
+        let Some(run) = primary.followers.get_mut(&learner).and_then(|it| it.run.as_mut()) else {
+            return;
+        };
+        if run.stage == Stage::Starting {
+            run.stage =
+                Stage::Scanning { after: None, reading: false, read_all: false, in_flight: 0 };
+            self.read_next_chunk(ctx, learner);
+        }
+    }
+
+    fn read_next_chunk(&mut self, ctx: &mut Context<'_>, learner: Member) {
+        let (set, at) = (self.set, self.log.committed());
+        let Role::Primary(primary) = &mut self.role else { return };
+        let Some(run) = primary.followers.get_mut(&learner).and_then(|it| it.run.as_mut()) else {
+            return;
+        };
+        let Stage::Scanning { after, reading, read_all, in_flight } = &mut run.stage else {
+            return;
+        };
+        if *reading || *read_all || *in_flight >= ctx.limits.chunks_in_flight_max {
+            return;
+        }
+        *reading = true;
+        ctx.numbers.token += 1;
+        let token = ReadToken(ctx.numbers.token);
+        let after = after.clone();
+        let read = Read::Copy { learner, run: run.id, after: after.clone(), at };
+        primary.requests.reads.insert(token, read);
+        ctx.effect(WorkerEffect::ReadRange {
+            set,
+            token,
+            prefix: Key::new(),
+            after,
+            items_max: ctx.limits.chunk_items_max,
+            bytes_max: ctx.limits.chunk_bytes_max,
+        });
+    }
+
+    /// A chunk was read: off it goes.
+    pub(super) fn send_chunk(
+        &mut self,
+        ctx: &mut Context<'_>,
+        (learner, run_id): (Member, RunId),
+        after: Option<Key>,
+        read_at: Op,
+        records: Vec<Record>,
+        more: bool,
+    ) {
+        let set = self.set;
+        let Role::Primary(primary) = &mut self.role else { return };
+        let Some(follower) = primary.followers.get_mut(&learner) else { return };
+        let (Some(link), Some(run)) = (follower.link, &mut follower.run) else { return };
+        if run.id != run_id {
+            return;
+        }
+        let Stage::Scanning { after: last, reading, read_all, in_flight } = &mut run.stage else {
+            return;
+        };
+        let through = if more { records.last().map(|it| it.key.clone()) } else { None };
+        *reading = false;
+        *read_all = through.is_none();
+        *in_flight += 1;
+        last.clone_from(&through);
+        let message = PeerMessage::CopyChunk { set, run: run_id, after, through, read_at, records };
+        ctx.effect(WorkerEffect::SendPeer { link, lane: Lane::Bulk(set), message });
+        self.read_next_chunk(ctx, learner);
+    }
+
+    /// The learner stored a chunk.
+    pub(super) fn on_chunk_acknowledged(
+        &mut self,
+        ctx: &mut Context<'_>,
+        (learner, link): (Member, LinkId),
+        run_id: RunId,
+        through: Option<&Key>,
+    ) {
+        let set = self.set;
+        let Role::Primary(primary) = &mut self.role else { return };
+        let Some(follower) = primary.followers.get_mut(&learner) else { return };
+        let Some(run) = &mut follower.run else { return };
+        if run.id != run_id || follower.link != Some(link) {
+            return;
+        }
+        let Stage::Scanning { in_flight, .. } = &mut run.stage else { return };
+        *in_flight = in_flight.saturating_sub(1);
+        follower.heard = ctx.now;
+        follower.moved = ctx.now;
+        if through.is_some() {
+            return self.read_next_chunk(ctx, learner);
+        }
+        run.stage = Stage::Complete { since: ctx.now };
+        ctx.note(Note::RunEnded { set, learner, complete: true });
+        self.try_propose(ctx);
+    }
+
+    /// The learner does not know this run.
+    pub(super) fn on_run_lost(&mut self, ctx: &mut Context<'_>, learner: Member, run_id: RunId) {
+        let Role::Primary(primary) = &mut self.role else { return };
+        let run = primary.followers.get(&learner).and_then(|it| it.run.as_ref());
+        let lost = run.is_some_and(|run| run.id == run_id && run.is_started());
+        if lost && primary.proposed != Some(learner) {
+            self.abort_run(ctx, learner);
+        }
+    }
+
+    /// Ends a run without success; the next one starts after a while. A proposed learner stays
+    /// needed until the outcome of its proposal is known.
+    pub(super) fn abort_run(&mut self, ctx: &mut Context<'_>, learner: Member) {
+        let (set, not_before) = (self.set, ctx.now + ctx.timing.heartbeat);
+        let Role::Primary(primary) = &mut self.role else { return };
+        let Some(follower) = primary.followers.get_mut(&learner) else { return };
+        let Some(run) = &mut follower.run else { return };
+        if run.is_started() {
+            *run = Run::idle(run.recovery, not_before);
+            follower.greeted = false;
+            primary.barrier = None;
+            ctx.note(Note::RunEnded { set, learner, complete: false });
+        }
+    }
+
+    /// A refused addition is not asked for again at once.
+    pub(super) fn retry_run_later(&mut self, ctx: &mut Context<'_>, learner: Member) {
+        let not_before = ctx.now + ctx.timing.retry;
+        let Role::Primary(primary) = &mut self.role else { return };
+        if let Some(run) = primary.followers.get_mut(&learner).and_then(|it| it.run.as_mut()) {
+            run.propose_not_before = not_before;
+        }
+    }
+
+    /// Starts runs whose time has come, drops those that fell behind, and holds writes up for a
+    /// moment where only a steady stream of them keeps a complete learner from being proposed.
+    pub(super) fn tend_runs(&mut self, ctx: &mut Context<'_>) {
+        let now = ctx.now;
+        let prepared = self.log.prepared();
+        let Role::Primary(primary) = &mut self.role else { return };
+        let mut start = Vec::new();
+        let mut abort = Vec::new();
+        for (&learner, follower) in &primary.followers {
+            let Some(run) = &follower.run else { continue };
+            if ctx.view.is_dead(learner) && primary.proposed != Some(learner) {
+                abort.push((learner, true));
+            } else if !run.is_started() {
+                start.push(learner);
+            } else if lost(follower, &self.log, ctx) && primary.proposed != Some(learner) {
+                abort.push((learner, false));
+            }
+            let waited = matches!(run.stage, Stage::Complete { since } if now.since(since) >= ctx.timing.heartbeat);
+            let near = run.is_complete(now) && follower.accepted < prepared;
+            if waited && near && primary.pending.is_none() && primary.barrier.is_none() {
+                primary.barrier = Some(now + ctx.timing.heartbeat);
+            }
+        }
+        for (learner, dead) in abort {
+            self.abort_run(ctx, learner);
+            if dead {
+                self.on_cancel_copy(ctx, learner);
+            }
+        }
+        for learner in start {
+            self.start_run(ctx, learner);
+        }
+        self.try_propose(ctx);
+    }
+}
+
+/// Whether a learner fell silent, or so far behind that its run is not worth its memory.
+fn lost(follower: &Follower, log: &Log, ctx: &Context<'_>) -> bool {
+    let behind = log.prepared().0.saturating_sub(follower.accepted.0);
+    let silent = ctx.now.since(follower.heard) >= ctx.timing.complain + ctx.timing.complain;
+    silent || behind > ctx.limits.learner_lag_ops_max
+}

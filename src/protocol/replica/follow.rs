@@ -1,0 +1,308 @@
+//! The following side: secondaries and learners take what their primary sends, and acknowledge.
+//!
+//! An acknowledgement is a promise (see `lease`) and a statement: everything up to `accepted` was
+//! accepted in this epoch and is in the log. One acknowledgement a batch of inputs and key set.
+
+use super::{Context, Replica, Role};
+use crate::protocol::effect::{Lane, Note, WorkerEffect};
+use crate::protocol::message::{DedupSnapshot, LeaseAsk, PeerMessage};
+use crate::protocol::replica::dedup::Dedup;
+use crate::protocol::types::{
+    Configuration, Entry, Epoch, Key, LinkId, Member, Op, Record, Revision, RunId,
+};
+
+/// What both kinds of followers keep of the primary that they follow.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Hash)]
+pub struct Following {
+    pub link: Option<LinkId>,
+    pub accepted: Op,
+    /// The newest message that is to be acknowledged.
+    pub due: Option<LeaseAsk>,
+}
+
+impl Following {
+    pub fn forget_link(&mut self, link: LinkId) {
+        if self.link == Some(link) {
+            self.link = None;
+            self.due = None;
+        }
+    }
+}
+
+/// A secondary's state.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Hash)]
+pub struct Secondary {
+    /// It took this epoch's first message.
+    pub joined: bool,
+    pub following: Following,
+}
+
+/// A learner's state.
+#[derive(Clone, Debug, Eq, PartialEq, Hash)]
+pub struct Learner {
+    pub primary: Member,
+    pub run: RunId,
+    /// The end of what the chunks covered so far, without gaps.
+    pub covered: Option<Key>,
+    pub complete: bool,
+    pub following: Following,
+}
+
+impl Replica {
+    /// A primary's first message of an epoch (rule 6).
+    pub(super) fn on_new_epoch(
+        &mut self,
+        ctx: &mut Context<'_>,
+        (peer, link): (Member, LinkId),
+        configuration: &Configuration,
+        (committed, prepared): (Op, Op),
+        ask: LeaseAsk,
+    ) {
+        if configuration.primary != peer {
+            return ctx.misbehaved(
+                peer,
+                link,
+                "first message of an epoch from another than its primary",
+            );
+        }
+        if configuration.epoch < self.epoch() {
+            return self.fence(ctx, link);
+        }
+        self.learn(ctx, configuration);
+        if self.configuration.as_ref() != Some(configuration) {
+            return ctx.misbehaved(peer, link, "two configurations of one epoch");
+        }
+        match &mut self.role {
+            Role::Secondary(secondary) => {
+                if self.log.prepared() < committed || prepared < self.log.committed() {
+                    return ctx.misbehaved(peer, link, "points that contradict this member's log");
+                }
+                secondary.following.link = Some(link);
+                secondary.following.due = Some(ask);
+                if !secondary.joined {
+                    secondary.joined = true;
+                    secondary.following.accepted = committed.max(self.log.committed());
+                    if self.log.cut(prepared) {
+                        ctx.effect(WorkerEffect::Cut { set: self.set, through: prepared });
+                    }
+                }
+                self.follow_commit_point(ctx, committed);
+                self.mark_dirty(ctx);
+            }
+            // A complete learner may be proposed already, and then goes on over a new link.
+            Role::Learner(learner)
+                if learner.primary == peer
+                    && (learner.complete || learner.following.link == Some(link)) =>
+            {
+                learner.following.link = Some(link);
+                learner.following.due = Some(ask);
+                self.mark_dirty(ctx);
+            }
+            Role::Learner(_) | Role::Outside => {}
+            Role::Primary(_) => {
+                ctx.misbehaved(peer, link, "first message of an epoch to its primary")
+            }
+        }
+    }
+
+    /// Writes of the primary, or its commit point alone (rule 1).
+    pub(super) fn on_prepare(
+        &mut self,
+        ctx: &mut Context<'_>,
+        (peer, link): (Member, LinkId),
+        epoch: Epoch,
+        entries: Vec<Entry>,
+        commit: Op,
+        ask: LeaseAsk,
+    ) {
+        if epoch < self.epoch() {
+            return self.fence(ctx, link);
+        }
+        let current = epoch == self.epoch();
+        let following = match &mut self.role {
+            Role::Secondary(secondary) if secondary.joined => &mut secondary.following,
+            Role::Learner(learner) => &mut learner.following,
+            Role::Secondary(_) | Role::Primary(_) | Role::Outside => return,
+        };
+        if following.link != Some(link) || !current {
+            return;
+        }
+        let mut fresh = Vec::with_capacity(entries.len());
+        for entry in entries {
+            if entry.op <= following.accepted {
+                continue;
+            }
+            if entry.op != following.accepted.next() || !self.log.place(entry.clone()) {
+                return ctx.misbehaved(peer, link, "a gap in the writes");
+            }
+            following.accepted = entry.op;
+            fresh.push(entry);
+        }
+        following.due = Some(ask);
+        if !fresh.is_empty() {
+            ctx.effect(WorkerEffect::Append { set: self.set, entries: fresh });
+        }
+        self.follow_commit_point(ctx, commit);
+        self.mark_dirty(ctx);
+    }
+
+    /// Applies what the primary committed, as far as it was accepted in this epoch.
+    fn follow_commit_point(&mut self, ctx: &mut Context<'_>, commit: Op) {
+        let accepted = match &self.role {
+            Role::Secondary(secondary) => secondary.following.accepted,
+            Role::Learner(learner) => learner.following.accepted,
+            Role::Primary(_) | Role::Outside => return,
+        };
+        while self.log.committed() < commit.min(accepted) {
+            if self.commit_one(ctx).is_none() {
+                break;
+            }
+        }
+        self.settle(ctx);
+    }
+
+    /// Drops a finished copy's tombstones once nothing older than its chunks can be applied.
+    pub(super) fn settle(&mut self, ctx: &mut Context<'_>) {
+        let copying = matches!(&self.role, Role::Learner(learner) if !learner.complete);
+        if !copying && self.settle_at.is_some_and(|at| at <= self.log.committed()) {
+            self.settle_at = None;
+            ctx.effect(WorkerEffect::DropTombstones { set: self.set });
+        }
+    }
+
+    /// Answers a message of an older epoch with the newest configuration.
+    pub(super) fn fence(&mut self, ctx: &mut Context<'_>, link: LinkId) {
+        if let Some(configuration) = self.configuration.clone() {
+            let set = self.set;
+            let message = PeerMessage::Fenced { set, configuration };
+            ctx.effect(WorkerEffect::SendPeer { link, lane: Lane::Set(set), message });
+        }
+    }
+
+    /// Sends the acknowledgement that is due.
+    pub(super) fn acknowledge(&mut self, ctx: &mut Context<'_>) {
+        let (set, epoch) = (self.set, self.epoch());
+        let Some(primary) = self.configuration.as_ref().map(|it| it.primary) else { return };
+        let following = match &mut self.role {
+            Role::Secondary(secondary) => &mut secondary.following,
+            Role::Learner(learner) => &mut learner.following,
+            Role::Primary(_) | Role::Outside => return,
+        };
+        let Some(link) = following.link else { return };
+        let Some(ask) = following.due.take() else { return };
+        let accepted = following.accepted.min(self.log.appended());
+        let promise = ctx.timing.promise(ask.lease);
+        self.bonds.promise(primary, epoch, ctx.now, ask.lease, promise);
+        let message = PeerMessage::Ack { set, epoch, accepted, sent: ask.sent };
+        ctx.effect(WorkerEffect::SendPeer { link, lane: Lane::Set(set), message });
+    }
+
+    /// Grants the lease that a beacon asks for, if this replica follows that primary in that
+    /// epoch; the accepted point goes along as progress.
+    pub fn grant(
+        &mut self,
+        ctx: &mut Context<'_>,
+        (peer, link): (Member, LinkId),
+        epoch: Epoch,
+        ask: LeaseAsk,
+    ) -> Option<Op> {
+        let primary = self.configuration.as_ref()?.primary;
+        let following = match &self.role {
+            Role::Secondary(secondary) if secondary.joined => &secondary.following,
+            Role::Learner(learner) => &learner.following,
+            Role::Secondary(_) | Role::Primary(_) | Role::Outside => return None,
+        };
+        if epoch != self.epoch() || primary != peer || following.link != Some(link) {
+            return None;
+        }
+        let promise = ctx.timing.promise(ask.lease);
+        self.bonds.promise(peer, epoch, ctx.now, ask.lease, promise);
+        Some(following.accepted)
+    }
+
+    /// A primary starts copying this set to this server (rule 5).
+    pub(super) fn on_run_start(
+        &mut self,
+        ctx: &mut Context<'_>,
+        (peer, link): (Member, LinkId),
+        run: RunId,
+        configuration: &Configuration,
+        (committed, dedup): (Op, DedupSnapshot),
+        ask: LeaseAsk,
+    ) {
+        if configuration.primary != peer || configuration.contains(ctx.me) {
+            return ctx.misbehaved(peer, link, "a copy run that is not its sender's to start");
+        }
+        if configuration.epoch < self.epoch() {
+            return self.fence(ctx, link);
+        }
+        self.learn(ctx, configuration);
+        let known = self.configuration.as_ref() == Some(configuration);
+        if !known || matches!(self.role, Role::Primary(_) | Role::Secondary(_)) {
+            return ctx.misbehaved(peer, link, "a copy run to a member");
+        }
+        self.start_as_learner(ctx, committed);
+        self.dedup = Dedup::from_snapshot(dedup);
+        self.role = Role::Learner(Learner {
+            primary: peer,
+            run,
+            covered: None,
+            complete: false,
+            following: Following { link: Some(link), accepted: committed, due: Some(ask) },
+        });
+        ctx.note(Note::RunStarted { set: self.set, learner: ctx.me });
+        self.mark_dirty(ctx);
+    }
+
+    /// A chunk of the set as it stood at `read_at`.
+    pub(super) fn on_copy_chunk(
+        &mut self,
+        ctx: &mut Context<'_>,
+        (peer, link): (Member, LinkId),
+        run: RunId,
+        (after, through): (Option<Key>, Option<Key>),
+        read_at: Op,
+        records: Vec<Record>,
+    ) {
+        let set = self.set;
+        let loss_epoch = self.position().loss_epoch;
+        let known = match &mut self.role {
+            Role::Learner(learner) => {
+                let known = learner.run == run
+                    && learner.primary == peer
+                    && !learner.complete
+                    && learner.covered == after;
+                if known && through.is_some() {
+                    learner.covered.clone_from(&through);
+                }
+                known
+            }
+            Role::Primary(_) | Role::Secondary(_) | Role::Outside => false,
+        };
+        if !known {
+            let message = PeerMessage::RunLost { set, run };
+            return ctx.effect(WorkerEffect::SendPeer { link, lane: Lane::Set(set), message });
+        }
+        self.settle_at = self.settle_at.max(Some(read_at));
+        let read_at = Revision { loss_epoch, op: read_at };
+        ctx.effect(WorkerEffect::StoreChunk { set, run, after, through, read_at, records });
+    }
+
+    /// The engine stored a chunk.
+    pub fn on_chunk_stored(&mut self, ctx: &mut Context<'_>, run: RunId, through: Option<Key>) {
+        let set = self.set;
+        let Role::Learner(learner) = &mut self.role else { return };
+        if learner.run != run {
+            return;
+        }
+        if through.is_none() {
+            learner.complete = true;
+            ctx.note(Note::RunEnded { set, learner: ctx.me, complete: true });
+        }
+        if let Some(link) = learner.following.link {
+            let message = PeerMessage::ChunkStored { set, run, through };
+            ctx.effect(WorkerEffect::SendPeer { link, lane: Lane::Set(set), message });
+        }
+        self.settle(ctx);
+    }
+}

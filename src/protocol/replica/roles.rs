@@ -1,0 +1,178 @@
+//! Changes of role: what a replica does when it learns a newer configuration.
+//!
+//! A replica obeys the newest configuration that it learned, however it came: in the metaserver's
+//! update, in the answer to its own request, or in a new primary's first message.
+
+use super::follow::Secondary;
+use super::log::Log;
+use super::primary::{Phase, Primary};
+use super::{Context, Replica, Role};
+use crate::protocol::effect::{Note, WorkerEffect};
+use crate::protocol::replica::dedup::Dedup;
+use crate::protocol::types::{Configuration, Epoch, Member, Op};
+
+impl Replica {
+    /// Takes in a configuration; older ones and repetitions change nothing.
+    pub fn learn(&mut self, ctx: &mut Context<'_>, configuration: &Configuration) {
+        if configuration.epoch <= self.epoch() {
+            return;
+        }
+        let reopened = self
+            .configuration
+            .as_ref()
+            .is_none_or(|known| known.loss_epoch < configuration.loss_epoch);
+        let old_epoch = self.epoch();
+        let role = std::mem::replace(&mut self.role, Role::Outside);
+        let was_primary = matches!(role, Role::Primary(_));
+        self.configuration = Some(configuration.clone());
+        if reopened {
+            self.start_empty(ctx);
+        }
+        let me = ctx.me;
+        if configuration.primary == me {
+            self.become_primary(ctx, role, old_epoch, reopened);
+        } else if configuration.secondaries.contains(&me) {
+            self.become_secondary(ctx, role, old_epoch, reopened);
+        } else {
+            self.become_outsider(ctx, role, old_epoch);
+        }
+        if was_primary || self.is_primary() {
+            ctx.wishes.followers_changed = true;
+        }
+        let role = match self.role {
+            Role::Outside => "outside",
+            Role::Primary(_) => "primary",
+            Role::Secondary(_) => "secondary",
+            Role::Learner(_) => "learner",
+        };
+        ctx.note(Note::Adopted { set: self.set, epoch: configuration.epoch, role });
+        self.try_open(ctx);
+    }
+
+    /// A key set begins, or begins again after a loss: no replica holds anything.
+    fn start_empty(&mut self, ctx: &mut Context<'_>) {
+        self.log = Log::default();
+        self.dedup = Dedup::default();
+        self.settle_at = None;
+        ctx.effect(WorkerEffect::Clear { set: self.set });
+    }
+
+    fn become_primary(
+        &mut self,
+        ctx: &mut Context<'_>,
+        role: Role,
+        old_epoch: Epoch,
+        reopened: bool,
+    ) {
+        let epoch = self.epoch();
+        let continues = !reopened && epoch == old_epoch.next();
+        let mut primary = match role {
+            Role::Primary(mut primary) => {
+                if reopened {
+                    self.refuse_everything(ctx, &mut primary);
+                    Box::new(Primary::new(ctx.now))
+                } else {
+                    primary
+                }
+            }
+            Role::Secondary(_) => Box::new(Primary::new(ctx.now)),
+            // At birth; or a removed member that the metaserver calls back (rule 12).
+            Role::Outside => Box::new(Primary::new(ctx.now)),
+            // Never promoted (rule 5): what it holds is no copy.
+            Role::Learner(_) => {
+                if !reopened {
+                    return;
+                }
+                Box::new(Primary::new(ctx.now))
+            }
+        };
+        if !(continues && primary.phase != Phase::Resigned) {
+            primary.phase = Phase::Reconciling;
+            primary.followers.retain(|_, follower| follower.run.is_none());
+            primary.reconcile_to = self.log.prepared();
+        }
+        primary.since = ctx.now;
+        self.log.readopt(epoch);
+        primary.appending = self.log.committed();
+        primary.requests.index_window(&self.log);
+        self.role = Role::Primary(primary);
+        self.begin_epoch(ctx);
+        self.mark_dirty(ctx);
+    }
+
+    fn become_secondary(
+        &mut self,
+        ctx: &mut Context<'_>,
+        role: Role,
+        old_epoch: Epoch,
+        reopened: bool,
+    ) {
+        match role {
+            Role::Primary(mut primary) => {
+                self.step_down(ctx, &mut primary, old_epoch);
+                self.role = Role::Secondary(Secondary::default());
+            }
+            Role::Secondary(_) => self.role = Role::Secondary(Secondary::default()),
+            Role::Learner(learner) => {
+                // Named only after its run was complete: its log is whole from here on.
+                if learner.complete || reopened {
+                    self.role = Role::Secondary(Secondary::default());
+                }
+            }
+            Role::Outside => {
+                if reopened {
+                    self.role = Role::Secondary(Secondary::default());
+                }
+            }
+        }
+    }
+
+    fn become_outsider(&mut self, ctx: &mut Context<'_>, role: Role, old_epoch: Epoch) {
+        match role {
+            Role::Primary(mut primary) => self.step_down(ctx, &mut primary, old_epoch),
+            Role::Learner(learner) => {
+                let primary = self.configuration.as_ref().map(|it| it.primary);
+                if primary == Some(learner.primary) {
+                    self.role = Role::Learner(learner);
+                }
+            }
+            Role::Secondary(_) | Role::Outside => {}
+        }
+    }
+
+    /// An old primary gives its word, and sends its requests to the new one.
+    fn step_down(&mut self, ctx: &mut Context<'_>, primary: &mut Primary, old_epoch: Epoch) {
+        self.refuse_everything(ctx, primary);
+        let members: Vec<Member> = self
+            .configuration
+            .iter()
+            .flat_map(|it| it.members())
+            .filter(|&it| it != ctx.me)
+            .collect();
+        self.spread_resignation(ctx, old_epoch, members.into_iter());
+    }
+
+    /// Falls silent in this epoch: nothing is served, sent or asked for any more.
+    pub fn resign(&mut self, ctx: &mut Context<'_>) {
+        let epoch = self.epoch();
+        let Role::Primary(primary) = &self.role else { return };
+        if primary.phase == Phase::Resigned {
+            return;
+        }
+        let followers: Vec<Member> = primary.followers.keys().copied().collect();
+        let silent = Primary { phase: Phase::Resigned, ..Primary::new(ctx.now) };
+        let role = std::mem::replace(&mut self.role, Role::Primary(Box::new(silent)));
+        if let Role::Primary(mut primary) = role {
+            self.refuse_everything(ctx, &mut primary);
+        }
+        self.spread_resignation(ctx, epoch, followers.into_iter());
+        ctx.wishes.followers_changed = true;
+    }
+
+    /// Makes room for a copy: an outsider's old copy counts for nothing.
+    pub(super) fn start_as_learner(&mut self, ctx: &mut Context<'_>, committed: Op) {
+        ctx.effect(WorkerEffect::Clear { set: self.set });
+        self.log = Log::starting_at(committed);
+        self.settle_at = Some(committed);
+    }
+}

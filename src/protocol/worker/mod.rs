@@ -1,0 +1,347 @@
+//! One worker of a server: its replicas, its links, and what they share.
+//!
+//! ```text
+//!   metaserver <--- control link ---> Worker <--- lanes, beacons ---> the same worker elsewhere
+//!                                       |
+//!                       a Replica for every key set of this worker
+//! ```
+//!
+//! Worker 0 registers the process; the others start with the identity that it was given. A key
+//! set belongs to one worker, so that nothing here is shared between threads. What one batch of
+//! inputs leaves to send goes out at the next `Tick`, which the deadline asks for at once.
+
+mod beacons;
+mod leave;
+mod orders;
+mod peers;
+
+use std::collections::BTreeMap;
+
+use self::leave::Leave;
+use super::Machine;
+use super::effect::{Ticket, WorkerEffect, WorkerInput};
+use super::limits::Limits;
+use super::message::{Answer, Operation, ReadLevel, Refusal, Registration, Request, ToMeta};
+use super::placement;
+use super::replica::{Context, Numbers, Replica, Wishes};
+use super::time::Time;
+use super::timing::Timing;
+use super::types::{ClusterId, KeySet, LinkId, Member, Revision, WorkerId};
+use super::view::{SetState, View};
+
+/// How a worker begins.
+#[derive(Clone, Debug, Eq, PartialEq, Hash)]
+pub enum Start {
+    /// Worker 0: registers this process.
+    Register(Registration),
+    /// Any other: worker 0 has registered.
+    Attached { member: Member, cluster: ClusterId, view: View },
+}
+
+/// What a worker is made of.
+#[derive(Clone, Debug, Eq, PartialEq, Hash)]
+pub struct WorkerSettings {
+    pub worker: WorkerId,
+    /// Workers of this server.
+    pub workers: u16,
+    pub timing: Timing,
+    pub limits: Limits,
+    pub start: Start,
+}
+
+/// One worker.
+#[derive(Clone, Debug, Eq, PartialEq, Hash)]
+pub struct Worker {
+    worker: WorkerId,
+    workers: u16,
+    timing: Timing,
+    limits: Limits,
+    /// Sent whenever the control link comes up, until it is answered.
+    registration: Option<Registration>,
+    me: Option<Member>,
+    view: View,
+    /// By key set, those of this worker only.
+    replicas: Vec<Replica>,
+    /// Links to followers, dialled by this worker.
+    dialled: BTreeMap<Member, LinkId>,
+    /// All replication links, dialled or accepted, by the peer at their other end.
+    links: BTreeMap<LinkId, Member>,
+    /// Followers that a link was asked for.
+    wanted: Vec<Member>,
+    meta_up: bool,
+    meta_heard: Time,
+    numbers: Numbers,
+    wishes: Wishes,
+    beacon_number: u64,
+    heartbeat_sequence: u64,
+    heartbeat_at: Time,
+    housekeeping_at: Time,
+    leave: Option<Leave>,
+}
+
+impl Worker {
+    #[must_use]
+    pub fn new(settings: WorkerSettings) -> Worker {
+        let mut worker = Worker {
+            worker: settings.worker,
+            workers: settings.workers.max(1),
+            timing: settings.timing,
+            limits: settings.limits,
+            registration: None,
+            me: None,
+            view: View::default(),
+            replicas: Vec::new(),
+            dialled: BTreeMap::new(),
+            links: BTreeMap::new(),
+            wanted: Vec::new(),
+            meta_up: false,
+            meta_heard: Time(0),
+            numbers: Numbers::default(),
+            wishes: Wishes::default(),
+            beacon_number: 0,
+            heartbeat_sequence: 0,
+            heartbeat_at: Time(0),
+            housekeeping_at: Time(0),
+            leave: None,
+        };
+        match settings.start {
+            Start::Register(registration) => worker.registration = Some(registration),
+            Start::Attached { member, view, .. } => worker.begin(member, view),
+        }
+        worker
+    }
+
+    /// The process has its identity: the replicas come to life.
+    fn begin(&mut self, member: Member, view: View) {
+        self.me = Some(member);
+        self.registration = None;
+        let (mine, workers) = (self.worker, self.workers);
+        self.replicas = (0..view.sets.len() as u16)
+            .map(KeySet)
+            .filter(|&set| placement::worker(set, workers) == mine)
+            .map(Replica::new)
+            .collect();
+        self.view = View { sets: view.sets.clone(), ..View::unborn(view.cluster, 0) };
+        for entry in &mut self.view.sets {
+            entry.configuration = None;
+        }
+        self.view.merge(&view.as_update());
+    }
+
+    #[must_use]
+    pub fn member(&self) -> Option<Member> {
+        self.me
+    }
+
+    #[must_use]
+    pub fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// The replicas of this worker, by key set.
+    #[must_use]
+    pub fn replicas(&self) -> &[Replica] {
+        &self.replicas
+    }
+
+    #[must_use]
+    pub fn replica(&self, set: KeySet) -> Option<&Replica> {
+        let index = usize::from(set.0 / self.workers);
+        self.replicas.get(index).filter(|it| it.set() == set)
+    }
+
+    /// The committed points of the sets that are open here: bases for clients' first writes.
+    #[must_use]
+    pub fn bases(&self) -> Vec<(KeySet, Revision)> {
+        self.replicas.iter().filter_map(|it| Some((it.set(), it.base()?))).collect()
+    }
+
+    /// Runs `act` on one replica. None if the set is not this worker's.
+    fn with<R>(
+        &mut self,
+        set: KeySet,
+        now: Time,
+        effects: &mut Vec<WorkerEffect>,
+        act: impl FnOnce(&mut Replica, &mut Context<'_>) -> R,
+    ) -> Option<R> {
+        let me = self.me?;
+        let index = usize::from(set.0 / self.workers);
+        let replica = self.replicas.get_mut(index).filter(|it| it.set() == set)?;
+        let mut ctx = Context {
+            now,
+            me,
+            timing: &self.timing,
+            limits: &self.limits,
+            view: &self.view,
+            dialled: &self.dialled,
+            meta_heard: self.meta_heard,
+            meta_up: self.meta_up,
+            numbers: &mut self.numbers,
+            wishes: &mut self.wishes,
+            effects,
+        };
+        Some(act(replica, &mut ctx))
+    }
+
+    /// Runs `act` on every replica.
+    fn with_all(
+        &mut self,
+        now: Time,
+        effects: &mut Vec<WorkerEffect>,
+        mut act: impl FnMut(&mut Replica, &mut Context<'_>),
+    ) {
+        let sets: Vec<KeySet> = self.replicas.iter().map(Replica::set).collect();
+        for set in sets {
+            self.with(set, now, effects, &mut act);
+        }
+    }
+
+    fn on_tick(&mut self, now: Time, effects: &mut Vec<WorkerEffect>) {
+        if self.housekeeping_at <= now {
+            self.housekeeping_at = now + self.timing.lease.scaled(1, 6);
+            self.wishes.wake = None;
+            self.with_all(now, effects, |replica, ctx| replica.on_housekeeping(ctx));
+            self.tend_leave(now, effects);
+            self.send_beacons(now, effects);
+        } else if self.wishes.wake.is_some_and(|wake| wake <= now) {
+            self.wishes.wake = None;
+            self.with_all(now, effects, |replica, ctx| replica.on_deaths(ctx));
+        }
+        if self.heartbeat_at <= now {
+            self.heartbeat_at = now + self.timing.heartbeat;
+            self.send_heartbeat(now, effects);
+        }
+        for set in std::mem::take(&mut self.wishes.dirty) {
+            self.with(set, now, effects, |replica, ctx| replica.flush(ctx));
+        }
+    }
+
+    /// A client's request: checked against the limits, then the replica's.
+    fn on_request(
+        &mut self,
+        now: Time,
+        ticket: Ticket,
+        request: Request,
+        effects: &mut Vec<WorkerEffect>,
+    ) {
+        let refusal = self.judge(&request);
+        let refuse = |refusal| WorkerEffect::Reply { ticket, answer: Answer::Refused(refusal) };
+        if let Some(refusal) = refusal {
+            return effects.push(refuse(refusal));
+        }
+        let set = request.operation.key_set(self.view.sets.len() as u16);
+        let done = self.with(set, now, effects, |replica, ctx| {
+            replica.on_request(ctx, ticket, request);
+        });
+        if done.is_none() {
+            let configuration = self.view.configuration(set).cloned();
+            effects.push(refuse(Refusal::NotPrimary { configuration }));
+        }
+    }
+
+    /// What is wrong with a request, before any replica looks at it.
+    fn judge(&self, request: &Request) -> Option<Refusal> {
+        if self.me.is_none() || self.view.sets.is_empty() {
+            return Some(Refusal::Unborn);
+        }
+        if let Some(key) = request.operation.key() {
+            if key.is_empty() {
+                return Some(Refusal::EmptyKey);
+            }
+            if key.len() > self.limits.key_bytes_max as usize {
+                return Some(Refusal::KeyTooLarge { bytes_max: self.limits.key_bytes_max });
+            }
+        }
+        let value = match &request.operation {
+            Operation::Put { value, .. } => Some(value),
+            Operation::Cas { value, .. } => value.as_ref(),
+            Operation::Get { .. }
+            | Operation::Delete { .. }
+            | Operation::Incr { .. }
+            | Operation::Scan { .. } => None,
+        };
+        if value.is_some_and(|value| value.len() > self.limits.value_bytes_max as usize) {
+            return Some(Refusal::ValueTooLarge { bytes_max: self.limits.value_bytes_max });
+        }
+        if request.expiry_ms.is_some()
+            || request.read_level != ReadLevel::Linearizable
+            || request.ack_level != super::message::AckLevel::Every
+        {
+            return Some(Refusal::Unsupported);
+        }
+        if request.operation.is_write() && request.origin.is_none_or(|it| it.number.0 == 0) {
+            return Some(Refusal::Malformed);
+        }
+        let set = request.operation.key_set(self.view.sets.len() as u16);
+        match self.view.set(set) {
+            None => Some(Refusal::UnknownSet),
+            Some(entry) => match entry.state {
+                SetState::Unborn => Some(Refusal::Unborn),
+                SetState::Lost => Some(Refusal::Lost),
+                SetState::Available | SetState::Unavailable => None,
+            },
+        }
+    }
+
+    fn on_meta_up(&mut self, now: Time, effects: &mut Vec<WorkerEffect>) {
+        self.meta_up = true;
+        if let Some(registration) = &self.registration {
+            let message = ToMeta::Register(registration.clone());
+            effects.push(WorkerEffect::SendMeta { message });
+        }
+        self.heartbeat_at = now;
+        self.with_all(now, effects, |replica, ctx| replica.on_meta_up(ctx));
+    }
+}
+
+impl Machine for Worker {
+    type Input = WorkerInput;
+    type Effect = WorkerEffect;
+
+    fn handle(&mut self, now: Time, input: WorkerInput, effects: &mut Vec<WorkerEffect>) {
+        match input {
+            WorkerInput::Tick => self.on_tick(now, effects),
+            WorkerInput::MetaUp => self.on_meta_up(now, effects),
+            WorkerInput::MetaDown => self.meta_up = false,
+            WorkerInput::FromMeta(message) => self.on_order(now, message, effects),
+            WorkerInput::PeerUp { peer, link } => self.on_peer_up(now, peer, link, effects),
+            WorkerInput::PeerAccepted { peer, link } => {
+                self.links.insert(link, peer);
+            }
+            WorkerInput::PeerDown { link } => self.on_peer_down(now, link, effects),
+            WorkerInput::FromPeer { link, message } => {
+                self.on_peer_message(now, link, message, effects);
+            }
+            WorkerInput::Request { ticket, request } => {
+                self.on_request(now, ticket, request, effects);
+            }
+            WorkerInput::ClientGone { link } => {
+                for replica in &mut self.replicas {
+                    replica.on_client_gone(link);
+                }
+            }
+            WorkerInput::ReadDone { set, token, found } => {
+                self.with(set, now, effects, |it, ctx| it.on_read_done(ctx, token, found));
+            }
+            WorkerInput::RangeDone { set, token, records, more } => {
+                self.with(set, now, effects, |it, ctx| it.on_range_done(ctx, token, records, more));
+            }
+            WorkerInput::Appended { set, through } => {
+                self.with(set, now, effects, |it, ctx| it.on_appended(ctx, through));
+            }
+            WorkerInput::ChunkStored { set, run, through } => {
+                self.with(set, now, effects, |it, ctx| it.on_chunk_stored(ctx, run, through));
+            }
+            WorkerInput::Stop => self.on_stop(now, effects),
+        }
+        self.want_links(effects);
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        if !self.wishes.dirty.is_empty() {
+            return Some(Time(0));
+        }
+        let soonest = self.housekeeping_at.min(self.heartbeat_at);
+        Some(self.wishes.wake.map_or(soonest, |wake| wake.min(soonest)))
+    }
+}
