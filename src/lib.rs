@@ -6,15 +6,19 @@
 //! `cli -> roles -> {client, driver} -> {net, store, clock} -> wire -> protocol <- sim`.
 
 #[cfg(feature = "net")]
-pub mod client;
-#[cfg(feature = "net")]
 pub mod clock;
 #[cfg(feature = "net")]
 pub mod config;
+#[cfg(feature = "net")]
+pub mod driver;
 pub mod identity;
+#[cfg(feature = "net")]
+pub mod net;
 #[cfg(feature = "net")]
 pub mod process;
 pub mod protocol;
+#[cfg(feature = "net")]
+pub mod roles;
 pub mod sim;
 pub mod store;
 pub mod wire;

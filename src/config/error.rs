@@ -44,14 +44,8 @@ impl fmt::Display for ConfigError {
     }
 }
 
-impl std::error::Error for ConfigError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            ConfigError::Unreadable { cause, .. } => Some(cause),
-            ConfigError::Wrong { .. } => None,
-        }
-    }
-}
+// No `source`: the message has its cause in it, and would be printed with it twice.
+impl std::error::Error for ConfigError {}
 
 /// The text of a configuration and where it came from, to turn byte ranges into places.
 #[derive(Clone, Copy)]

@@ -6,8 +6,13 @@ use std::fmt::Write;
 /// worker each, all spawned, on `127.0.0.1` and the `servers + 2` ports from `base_port` on.
 ///
 /// The example at the root of the project is `loopback_example("demo", 3, 4700)`.
+///
+/// # Panics
+/// The last port would be above 65535.
 #[must_use]
 pub fn loopback_example(name: &str, servers: u16, base_port: u16) -> String {
+    let last_port = u32::from(base_port) + u32::from(servers) + 1;
+    assert!(last_port <= u32::from(u16::MAX), "no {} ports from {base_port} on", servers + 2);
     let replicas = servers.min(2);
     let client_port = base_port + 1;
     let mut text = format!(

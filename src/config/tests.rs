@@ -322,8 +322,8 @@ fn what_is_advertised_can_be_dialled() {
     );
     assert_eq!(
         message(":4721\"]", ":4721\"]\nadvertise = [\"10.0.0.2:1\", \"10.0.0.2:2\"]"),
-        "19:13: server.advertise: 2 addresses beside 1 in `workers`; list one for each worker, in the same \
-         order"
+        "19:13: server.advertise: 2 addresses beside 1 in `workers`; list one for each worker, in \
+         the same order"
     );
     assert_eq!(
         message(":4721\"]", ":4721\"]\nadvertise = [\"127.0.0.1:4700\"]"),

@@ -20,7 +20,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::ProcessRecord;
-use super::state_dir::{LOG, PROCESS, SPAWNED, StateError, try_lock};
+use super::state_dir::{LOG, PROCESS, SPAWNED, StateError, try_lock, unlock};
 use crate::protocol::types::ServerId;
 
 /// How to start one server.
@@ -151,7 +151,7 @@ impl Spawner {
         let launch = self.launches.get(&server).ok_or(SpawnError::Unlisted { server })?;
         match try_lock(&launch.state) {
             // Given back at once: the started process takes it.
-            Ok(Some(lock)) => drop(lock),
+            Ok(Some(lock)) => unlock(&lock),
             Ok(None) => return Err(SpawnError::Held { server, state: launch.state.clone() }),
             Err(error) => return Err(SpawnError::State { server, error }),
         }
@@ -204,6 +204,11 @@ fn find(path: &Path) -> io::Result<Option<(u32, AsyncFd<OwnedFd>)>> {
 }
 
 fn watched(handle: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    #[expect(
+        deprecated,
+        reason = "its successor is unsafe code; what that asks for, one descriptor that stays \
+                  open, an owned one gives by its type"
+    )]
     AsyncFd::with_interest(handle, Interest::READABLE)
 }
 

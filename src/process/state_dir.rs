@@ -31,7 +31,7 @@ pub(super) const LOG: &str = "server.log";
 #[derive(Debug)]
 pub struct StateDir {
     path: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 /// The cluster that a directory belongs to.
@@ -95,7 +95,7 @@ impl StateDir {
         let own = ProcessRecord::of(std::process::id()).map_err(|error| failed(&record, error))?;
         let own = own.expect("this process is alive");
         own.write(&record).map_err(|error| failed(&record, error))?;
-        Ok(StateDir { path: path.to_owned(), _lock: lock })
+        Ok(StateDir { path: path.to_owned(), lock })
     }
 
     #[must_use]
@@ -155,6 +155,12 @@ impl StateDir {
     }
 }
 
+impl Drop for StateDir {
+    fn drop(&mut self) {
+        unlock(&self.lock);
+    }
+}
+
 /// The directory's lock, or none if another process has it.
 pub(super) fn try_lock(path: &Path) -> Result<Option<File>, StateError> {
     fs::create_dir_all(path).map_err(|error| failed(path, error))?;
@@ -166,6 +172,12 @@ pub(super) fn try_lock(path: &Path) -> Result<Option<File>, StateError> {
         Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(error)) => Err(failed(&name, error)),
     }
+}
+
+/// Gives a lock back. Closing is not enough: a process that is just being started holds copies of
+/// all descriptors for a moment.
+pub(super) fn unlock(lock: &File) {
+    lock.unlock().expect("an open file can be unlocked");
 }
 
 fn failed(path: &Path, error: io::Error) -> StateError {

@@ -51,6 +51,10 @@ pub enum WorkerInput {
         link: LinkId,
         message: PeerMessage,
     },
+    /// The bulk connection beside this link broke: chunks on their way are lost.
+    BulkDown {
+        link: LinkId,
+    },
     Request {
         ticket: Ticket,
         request: Request,

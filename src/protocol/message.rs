@@ -562,6 +562,8 @@ pub enum MetaRefusal {
     NotMetaserver,
     /// The cluster is not created yet.
     Unborn,
+    /// Too many ask at once: try again later.
+    Busy,
 }
 
 /// The purpose of a connection, named in its `Hello`.

@@ -33,6 +33,8 @@ pub struct Options {
     pub trouble: Span,
     /// Everything is whole again this long after the healing.
     pub heal_max: Span,
+    /// More inputs than this are a run that gets nowhere.
+    pub steps_max: u64,
     /// Keep the text of the trace.
     pub text: bool,
 }
@@ -42,6 +44,7 @@ impl Default for Options {
         Options {
             trouble: Span::from_millis(20_000),
             heal_max: Span::from_millis(60_000),
+            steps_max: 3_000_000,
             text: false,
         }
     }
@@ -87,6 +90,7 @@ pub fn simulate(seed: u64, options: Options) -> Report {
     let trace = if options.text { Trace::with_text() } else { Trace::default() };
     let now = World::new(settings, rng.next_u64(), trace);
     let mut driver = Driver { world: now, swarm: Swarm::draw(&mut rng), rng, coverage: Coverage::default() };
+    driver.world.steps_max = options.steps_max;
     driver.begin();
     driver.trouble(options.trouble);
     driver.heal(options.heal_max);

@@ -73,6 +73,8 @@ pub struct World {
     /// What a fault may aim at, since the driver looked last.
     pub moments: Vec<Moment>,
     pub violation: Option<Violation>,
+    /// More inputs than this are a run that gets nowhere.
+    pub steps_max: u64,
     pub(super) agenda: Agenda<Event>,
     pub(super) rng: Rng,
     pub(super) cluster: ClusterId,
@@ -109,6 +111,7 @@ impl World {
             trace,
             moments: Vec::new(),
             violation: None,
+            steps_max: u64::MAX,
             agenda: Agenda::default(),
             rng,
             cluster: ClusterId(cluster),
@@ -220,6 +223,10 @@ impl World {
     pub fn step(&mut self) -> bool {
         let Some(event) = self.agenda.pop() else { return false };
         self.happen(event);
+        if self.trace.steps() > self.steps_max && self.violation.is_none() {
+            let words = format!("{} inputs, and no end", self.trace.steps());
+            self.violation = Some(Violation { at: self.now(), invariant: "livelock", words });
+        }
         true
     }
 

@@ -32,7 +32,7 @@ const ROWS: TableDefinition<'static, (u8, u64), &[u8]> = TableDefinition::new("r
 pub struct Journal {
     database: Database,
     path: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 /// Why the journal can not be used.
@@ -94,7 +94,7 @@ impl Journal {
         let opened = builder.set_check_integrity_on_open(true).open(&path);
         let database = opened.map_err(|error| outside(&path, error))?;
         let records = read(&database, &path)?;
-        Ok((Journal { database, path, _lock: lock }, records))
+        Ok((Journal { database, path, lock }, records))
     }
 
     /// Makes `records` durable, all or none; later ones replace earlier ones of the same row.
@@ -107,6 +107,14 @@ impl Journal {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+impl Drop for Journal {
+    /// Closing is not enough to give the lock back: a process that is just being started holds
+    /// copies of all descriptors for a moment.
+    fn drop(&mut self) {
+        self.lock.unlock().expect("an open file can be unlocked");
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   WorkerEffect::{Read, ReadRange, Append, Cut, Apply, StoreChunk, DropTombstones, Clear}
-//!        -> driver -> Engine -> driver -> WorkerInput::{ReadDone, RangeDone, Appended, ChunkStored}
+//!     -> driver -> Engine -> driver -> WorkerInput::{ReadDone, RangeDone, Appended, ChunkStored}
 //! ```
 //!
 //! The trait and the memory engine are pure: the simulator runs on them too. The journal, the

@@ -126,6 +126,18 @@ impl Decoder {
         Ok(Some(open(frame)?))
     }
 
+    /// The kind of the frame at the front of `bytes`, once its length passed; none if that is
+    /// not there yet.
+    ///
+    /// # Errors
+    /// As for `next`.
+    pub fn kind(&self, bytes: &[u8]) -> Result<Option<Kind>, WireError> {
+        match (self.frame_bytes(bytes)?, bytes.get(LENGTH_BYTES)) {
+            (Some(_), Some(&number)) => Ok(Some(Kind::from_number(number)?)),
+            (None, _) | (_, None) => Ok(None),
+        }
+    }
+
     /// Length of the frame at the front of `bytes` with its length field, checked against its
     /// kind's limit; none if the first five bytes are not there yet.
     fn frame_bytes(&self, bytes: &[u8]) -> Result<Option<usize>, WireError> {

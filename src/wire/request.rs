@@ -12,7 +12,9 @@ use super::limits::{Kind, Limits};
 use crate::protocol::message::{
     AckLevel, Answer, Expect, Operation, ReadLevel, Refusal, Rejection, Request,
 };
-use crate::protocol::types::{Configuration, KeySet, Origin, Position, Record, Revision, Value, Written};
+use crate::protocol::types::{
+    Configuration, KeySet, Origin, Position, Record, Revision, Value, Written,
+};
 
 /// Bytes that stay where they are in the frame.
 #[derive(Clone, Copy)]

@@ -90,7 +90,11 @@ impl MetaServer {
     /// Whether a copy of `set` at `learner` is what the metaserver wants.
     pub(super) fn is_wanted(&self, set: KeySet, learner: Member) -> bool {
         let ordered = self.watches[usize::from(set.0)].round.copy;
+        let stands_in = |failed: Member| {
+            failed.server == learner.server && failed.incarnation == Incarnation(0)
+        };
         ordered.is_some_and(|order| order.to == learner)
+            || self.recovery_of(set).is_some_and(|it| stands_in(it.failed))
             || self.ledger.set(set).is_some_and(|row| row.target.contains(&learner.server))
     }
 

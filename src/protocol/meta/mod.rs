@@ -148,6 +148,12 @@ impl MetaServer {
         }
     }
 
+    /// The cluster that this metaserver is the authority of.
+    #[must_use]
+    pub fn cluster(&self) -> ClusterId {
+        self.ledger.cluster().cluster
+    }
+
     /// Before this nobody is suspected: servers need time to find a restarted metaserver.
     fn settled_at(&self) -> Time {
         self.started + self.settings.timing.grace + self.settings.timing.reconnect

@@ -46,6 +46,8 @@ pub struct Run {
     pub recovery: RecoveryId,
     id: RunId,
     stage: Stage,
+    /// When the last chunk was stored, or the scan began.
+    moved: Time,
     /// When it may be proposed again after a refusal.
     propose_not_before: Time,
 }
@@ -53,7 +55,7 @@ pub struct Run {
 impl Run {
     fn idle(recovery: RecoveryId, not_before: Time) -> Run {
         let stage = Stage::Idle { not_before };
-        Run { recovery, id: RunId(0), stage, propose_not_before: not_before }
+        Run { recovery, id: RunId(0), stage, moved: not_before, propose_not_before: not_before }
     }
 
     /// The learner was told, so that the live feed may go to it.
@@ -141,6 +143,7 @@ impl Replica {
             return;
         };
         if run.stage == Stage::Starting {
+            run.moved = ctx.now;
             run.stage =
                 Stage::Scanning { after: None, reading: false, read_all: false, in_flight: 0 };
             self.read_next_chunk(ctx, learner);
@@ -223,7 +226,7 @@ impl Replica {
         let Stage::Scanning { in_flight, .. } = &mut run.stage else { return };
         *in_flight = in_flight.saturating_sub(1);
         follower.heard = ctx.now;
-        follower.moved = ctx.now;
+        run.moved = ctx.now;
         if through.is_some() {
             return self.read_next_chunk(ctx, learner);
         }
@@ -238,6 +241,18 @@ impl Replica {
         let run = primary.followers.get(&learner).and_then(|it| it.run.as_ref());
         let lost = run.is_some_and(|run| run.id == run_id && run.is_started());
         if lost && primary.proposed != Some(learner) {
+            self.abort_run(ctx, learner);
+        }
+    }
+
+    /// Chunks on their way are lost: a run that is scanning starts over.
+    pub fn on_bulk_down(&mut self, ctx: &mut Context<'_>, link: LinkId) {
+        let Role::Primary(primary) = &mut self.role else { return };
+        let broken = primary.followers.iter().find_map(|(&member, it)| {
+            let scanning = matches!(it.run.as_ref()?.stage, Stage::Scanning { .. });
+            (scanning && it.link == Some(link)).then_some(member)
+        });
+        if let Some(learner) = broken {
             self.abort_run(ctx, learner);
         }
     }
@@ -305,6 +320,12 @@ impl Replica {
 /// Whether a learner fell silent, or so far behind that its run is not worth its memory.
 fn lost(follower: &Follower, log: &Log, ctx: &Context<'_>) -> bool {
     let behind = log.prepared().0.saturating_sub(follower.accepted.0);
-    let silent = ctx.now.since(follower.heard) >= ctx.timing.complain + ctx.timing.complain;
-    silent || behind > ctx.limits.learner_lag_ops_max
+    let patience = ctx.timing.complain + ctx.timing.complain;
+    let silent = ctx.now.since(follower.heard) >= patience;
+    // Its bulk link may be cut where its replication link is not.
+    let starved = follower.run.as_ref().is_some_and(|run| {
+        let waits = matches!(run.stage, Stage::Scanning { in_flight, .. } if in_flight > 0);
+        waits && ctx.now.since(run.moved) >= patience + patience
+    });
+    silent || starved || behind > ctx.limits.learner_lag_ops_max
 }

@@ -309,6 +309,9 @@ impl Machine for Worker {
                 self.links.insert(link, peer);
             }
             WorkerInput::PeerDown { link } => self.on_peer_down(now, link, effects),
+            WorkerInput::BulkDown { link } => {
+                self.with_all(now, effects, |replica, ctx| replica.on_bulk_down(ctx, link));
+            }
             WorkerInput::FromPeer { link, message } => {
                 self.on_peer_message(now, link, message, effects);
             }

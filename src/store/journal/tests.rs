@@ -9,7 +9,7 @@ use super::*;
 use crate::protocol::meta::durable::{ClusterRow, Recovery, ServerRow, SetRow, Step};
 use crate::protocol::types::{
     ClusterId, Configuration, Epoch, Incarnation, KeySet, LossEpoch, Member, Op, RecoveryId,
-    ServerId,
+    ServerId, ViewVersion,
 };
 use crate::protocol::view::{ServerEntry, SetState};
 
@@ -41,6 +41,7 @@ fn cluster(incarnation_last: u64) -> MetaRecord {
         copies: 2,
         incarnation_last: Incarnation(incarnation_last),
         recovery_last: RecoveryId(3),
+        version: ViewVersion(5),
         born: true,
     })
 }
@@ -48,7 +49,7 @@ fn cluster(incarnation_last: u64) -> MetaRecord {
 fn server(id: u16, process: u32) -> MetaRecord {
     let workers = vec!["127.0.0.1:7101".parse().expect("an address")];
     let entry = ServerEntry { id: ServerId(id), incarnation: Incarnation(9), workers };
-    MetaRecord::Server(ServerRow { entry, dead: false, leaving: false, process })
+    MetaRecord::Server(ServerRow { entry, dead: false, fenced: false, leaving: false, process })
 }
 
 fn set(number: u16, epoch: u64) -> MetaRecord {
@@ -167,7 +168,7 @@ fn damage_is_told_with_file_and_remedy() {
     drop(journal);
     let path = scratch.0.join(FILE);
     let intact = fs::read(&path).expect("reads");
-    // A byte of a row: found by its content, the refused request's member and number.
+    // One bit in every copy of a row, which is found by the cluster's UUID in it.
     let mut flipped = intact.clone();
     let needle = [7_u8; 16];
     for place in 0..flipped.len() - needle.len() {

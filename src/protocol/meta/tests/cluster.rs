@@ -13,7 +13,7 @@ use crate::protocol::message::{
     Activity, ChangeId, ChangeKind, ChangeRefusal, MetaAnswer, MetaRequest, ProbeReport,
     Registration, SetReport, ToMeta, ToServer,
 };
-use crate::protocol::meta::durable::{MetaRecord, Recovery};
+use crate::protocol::meta::durable::{MetaRecord, Recovery, Step};
 use crate::protocol::meta::{MetaServer, MetaSettings, Status};
 use crate::protocol::time::{Span, Time};
 use crate::protocol::timing::Timing;
@@ -287,6 +287,11 @@ impl Cluster {
         self.status().recoveries.pop().expect("a recovery was written down")
     }
 
+    /// The step that the newest recovery stands at, if there is one.
+    pub(super) fn stands_at(&mut self) -> Option<Step> {
+        self.status().recoveries.last().map(|it| it.step)
+    }
+
     /// Asks for a change in `server`'s name, in the current epoch, and gives the outcome.
     pub(super) fn change(
         &mut self,
@@ -299,11 +304,11 @@ impl Cluster {
         let id = ChangeId { member: self.member(server), number };
         self.sent.clear();
         self.say(server, ToMeta::Change { id, set: KeySet(set), epoch, kind });
-        let outcomes = self.sent.iter().filter_map(|(_, message)| match message {
+        let mut outcomes = self.sent.iter().filter_map(|(_, message)| match message {
             ToServer::Changed { id: answered, outcome, .. } if *answered == id => Some(outcome),
             _ => None,
         });
-        outcomes.last().expect("a change is answered").clone()
+        outcomes.next_back().expect("a change is answered").clone()
     }
 }
 

@@ -102,7 +102,7 @@ fn a_spare_takes_the_place_of_who_stays_away() {
     let mut cluster = Cluster::empty(settings(3, 4, 2));
     cluster.start(ServerId(1));
     cluster.start(ServerId(2));
-    cluster.until("born on two servers", |it| !it.status().sets[0].configuration.is_none());
+    cluster.until("born on two servers", |it| it.status().sets[0].configuration.is_some());
     cluster.start(ServerId(3));
     cluster.until("served", |it| it.status().sets.iter().all(|set| set.open));
     kill(&mut cluster, 2);

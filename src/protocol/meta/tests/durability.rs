@@ -92,7 +92,7 @@ fn restarted_in(step: Step) {
             cluster.fake(server).misses.insert(ServerId(1));
             cluster.fake(server).obeys = false;
         }
-        cluster.until("invalidated", |it| it.recovery().step > Step::Invalidate);
+        cluster.until("invalidated", |it| it.stands_at() > Some(Step::Invalidate));
         cluster.start(ServerId(1));
     }
     if step == Step::CopySecondary {
@@ -116,7 +116,7 @@ fn restarted_in(step: Step) {
             assert!(cluster.change(primary, set.0, 1_000, kind).is_ok());
         }
     }
-    cluster.until("the step is reached", |it| it.recovery().step == step);
+    cluster.until("the step is reached", |it| it.stands_at() == Some(step));
     cluster.restart_meta();
     assert_eq!((cluster.recovery().step, cluster.recovery().failed), (step, failed));
     hold(&mut cluster, false);
@@ -124,10 +124,10 @@ fn restarted_in(step: Step) {
         cluster.fake(server).misses.insert(ServerId(1));
     }
     if invalidate {
-        cluster.until("invalidated", |it| it.recovery().step > Step::Invalidate);
+        cluster.until("invalidated", |it| it.stands_at() > Some(Step::Invalidate));
         cluster.start(ServerId(1));
     }
-    cluster.until("the recovery is done", |it| it.recovery().step == Step::Done);
+    cluster.until("the recovery is done", |it| it.stands_at() == Some(Step::Done));
     assert_eq!(cluster.status().recoveries.len(), 1);
     assert!(cluster.status().sets.iter().all(|set| set.redundant));
     let member = cluster.member(1);
@@ -159,12 +159,14 @@ fn a_restart_in_resume_resumes() {
 #[test]
 fn after_a_restart_nobody_is_suspected_before_a_grace() {
     let mut cluster = Cluster::born(settings(3, 3, 2));
+    cluster.restart_meta();
+    cluster.step();
+    // Heard once, and silent ever after.
     for server in 1..=3 {
         cluster.fake(server).up = false;
     }
-    cluster.restart_meta();
     let timing = cluster.settings.timing;
-    cluster.run(timing.grace + timing.reconnect);
+    cluster.run(timing.suspect + timing.heartbeat + timing.heartbeat);
     assert!(cluster.status().recoveries.is_empty());
     cluster.until("they are suspected", |it| it.status().recoveries.len() == 3);
     assert_eq!(cluster.recovery().id, RecoveryId(3));

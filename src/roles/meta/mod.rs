@@ -1,0 +1,135 @@
+//! `--role meta`: the metaserver's machine on one thread, its clients on another.
+//!
+//! ```text
+//!   control thread: endpoint for servers, Handle<MetaServer, MetaShell>, spawner
+//!        |  ^                                   |  ^
+//!        |  | status, administration           |  | persisted
+//!        v  |                                   v  |
+//!   clients thread: endpoint for clients      journal thread: one transaction a batch
+//! ```
+//!
+//! Clients have a port and a thread of their own, so that a flood of views and handshakes can not
+//! starve heartbeats. Views are answered there from the last durable one.
+
+mod clients;
+mod control;
+#[cfg(feature = "hooks")]
+mod hooks;
+mod journal;
+mod shell;
+mod spawn;
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use arc_swap::ArcSwap;
+
+use crate::config::ClusterConfig;
+use crate::net::Credentials;
+use crate::process::StateDir;
+use crate::protocol::meta::MetaSettings;
+use crate::protocol::meta::durable::MetaRecord;
+use crate::protocol::time::Span;
+use crate::protocol::types::ClusterId;
+use crate::protocol::view::View;
+use crate::store::journal::Journal;
+
+/// The view that clients are given: durable, replaced as a whole.
+pub(super) type SharedView = Arc<ArcSwap<View>>;
+
+/// How long a server that is not spawned may stay away before a spare takes its place.
+const REPLACE_AFTER: Span = Span::from_millis(10_000);
+
+/// Runs the metaserver until a signal stops it. Servers that it started live on.
+///
+/// # Errors
+/// It can not start, or its durable state fails; in words that say what to do.
+pub fn run(config: &ClusterConfig) -> Result<()> {
+    let identity = config.meta_identity();
+    let files = config.credential_files(&identity);
+    let credentials =
+        Arc::new(Credentials::load(&config.ca_file(), &files.certificate, &files.key)?);
+    let state = StateDir::lock(&config.meta().state)?;
+    let (journal, records) = Journal::open(state.path())?;
+    report_differences(config, &records);
+    let settings = settings(config)?;
+    let view: SharedView = Arc::new(ArcSwap::from_pointee(View::default()));
+    let (requests, inbox) = tokio::sync::mpsc::channel(clients::REQUESTS_WAITING_MAX);
+    let clients = clients::Clients {
+        address: config.meta().client_listen,
+        credentials: credentials.clone(),
+        view: view.clone(),
+        requests,
+    };
+    clients.start().context("can not serve clients")?;
+    tracing::info!(process = std::process::id(), control = %config.meta().listen,
+        clients = %config.meta().client_listen, "metaserver starts");
+    control::run(control::Control {
+        config: config.clone(),
+        credentials,
+        settings,
+        records,
+        journal,
+        view,
+        requests: inbox,
+    })
+}
+
+fn settings(config: &ClusterConfig) -> Result<MetaSettings> {
+    let mut new_cluster = ClusterId::default();
+    std::io::Read::read_exact(
+        &mut std::fs::File::open("/dev/urandom").context("can not draw the cluster's id")?,
+        &mut new_cluster.0,
+    )?;
+    // Version 4, variant 1 of RFC 9562.
+    new_cluster.0[6] = (new_cluster.0[6] & 0x0f) | 0x40;
+    new_cluster.0[8] = (new_cluster.0[8] & 0x3f) | 0x80;
+    let small = |number: usize| u16::try_from(number).unwrap_or(u16::MAX);
+    Ok(MetaSettings {
+        timing: config.timing(),
+        servers: config.servers().iter().map(|it| (it.id, it.spawn)).collect(),
+        key_sets: config.key_sets(),
+        copies: small(config.replicas()),
+        min_write_copies: small(config.min_write_copies()),
+        replace_after: REPLACE_AFTER,
+        new_cluster,
+    })
+}
+
+/// The durable view is the truth; where the file says otherwise, a person is told.
+fn report_differences(config: &ClusterConfig, records: &[MetaRecord]) {
+    let path = config.path().display();
+    for record in records {
+        if let MetaRecord::Cluster(row) = record {
+            if row.sets != config.key_sets() {
+                tracing::warn!(
+                    "{path} says key_sets = {}, but the cluster was created with {}, which stays",
+                    config.key_sets(),
+                    row.sets
+                );
+            }
+            if usize::from(row.copies) != config.replicas() {
+                tracing::warn!(
+                    "{path} says replicas = {}, but the cluster was created with {}, which stays",
+                    config.replicas(),
+                    row.copies
+                );
+            }
+        }
+        if let MetaRecord::Server(row) = record {
+            match config.server(row.entry.id) {
+                None => tracing::warn!(
+                    "{path} does not list server {}, which the cluster knows; it is refused when \
+                     it registers again",
+                    row.entry.id.0
+                ),
+                Some(server) if server.advertise != row.entry.workers => tracing::warn!(
+                    "{path} gives server {} other addresses than it registered with; they count \
+                     from its next registration",
+                    row.entry.id.0
+                ),
+                Some(_) => {}
+            }
+        }
+    }
+}

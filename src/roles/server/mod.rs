@@ -1,0 +1,267 @@
+//! `--role server`: a thread a worker, each with its port, its machine and its engine.
+//!
+//! ```text
+//!   main thread: state directory, signals, exit
+//!   worker 0 ... worker n: runtime, endpoint, Handle<Worker, ServerShell>
+//! ```
+//!
+//! Worker 0 registers the process; its answer starts the others. The process ends when every
+//! worker may exit, or at once when the metaserver will not have it.
+
+mod accept;
+mod dial;
+mod shell;
+mod worker;
+
+use std::sync::Arc;
+use std::sync::mpsc;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::config::{ClusterConfig, ServerConfig};
+use crate::identity::Identity;
+use crate::net::Credentials;
+use crate::process::{KnownCluster, StateDir};
+use crate::protocol::limits::Limits;
+use crate::protocol::message::{Registration, RegistrationRefusal};
+use crate::protocol::timing::Timing;
+use crate::protocol::types::{ClusterId, Epoch, KeySet, Member, ServerId, WorkerId};
+use crate::protocol::view::View;
+
+/// What all workers of a process share, read-only.
+pub(super) struct Plan {
+    pub server: ServerConfig,
+    pub cluster_name: String,
+    pub key_sets: u16,
+    pub timing: Timing,
+    pub limits: Limits,
+    pub meta: std::net::SocketAddr,
+    pub meta_identity: Identity,
+    pub credentials: Arc<Credentials>,
+    pub registration: Registration,
+}
+
+/// What a worker tells the main thread.
+pub(super) enum Report {
+    /// Worker 0: the process has its identity.
+    Registered {
+        member: Member,
+        cluster: ClusterId,
+        view: View,
+    },
+    /// The highest epoch grew for the first time.
+    KnowsEpoch {
+        cluster: ClusterId,
+        epoch: Epoch,
+    },
+    /// This worker serves nothing any more.
+    MayExit {
+        worker: WorkerId,
+    },
+    HeldUp {
+        sets: Vec<KeySet>,
+    },
+    Deposed {
+        reason: RegistrationRefusal,
+    },
+    /// A signal asks to stop.
+    StopAsked,
+    Failed {
+        worker: WorkerId,
+        error: anyhow::Error,
+    },
+}
+
+/// Runs one server until it may exit.
+///
+/// # Errors
+/// It can not start, or the metaserver will not have it; in words that say what to do.
+pub fn run(config: &ClusterConfig, id: ServerId) -> Result<()> {
+    let Some(server) = config.server(id) else {
+        let known: Vec<String> = config.servers().iter().map(|it| it.id.0.to_string()).collect();
+        bail!(
+            "{} lists no server {}; it lists {}",
+            config.path().display(),
+            id.0,
+            known.join(", ")
+        );
+    };
+    let state = StateDir::lock(&server.state)?;
+    let known = state.cluster()?;
+    let plan = Arc::new(plan(config, server, known)?);
+    let (reports, inbox) = mpsc::channel();
+    let mut workers = Workers::start(&plan, &reports)?;
+    watch_signals(reports)?;
+    tracing::info!(server = id.0, process = std::process::id(), "server starts");
+    let mut waiting = server.workers.len();
+    let mut stopping = false;
+    for report in inbox {
+        match report {
+            Report::Registered { member, cluster, view } => {
+                state.store_cluster(KnownCluster { cluster, highest_epoch: Epoch(0) })?;
+                state.store_identity(member)?;
+                tracing::info!(%member, %cluster, "registered");
+                workers.attach(member, cluster, &view);
+            }
+            Report::KnowsEpoch { cluster, epoch } => {
+                state.store_cluster(KnownCluster { cluster, highest_epoch: epoch })?;
+            }
+            Report::MayExit { worker } => {
+                tracing::info!(worker = worker.0, "worker serves nothing any more");
+                waiting -= 1;
+                if waiting == 0 {
+                    return Ok(());
+                }
+            }
+            Report::HeldUp { sets } => tracing::warn!(
+                sets = sets.len(),
+                "still serving: these key sets have no other copy to take over; a second signal \
+                 stops at once and may lose them"
+            ),
+            Report::Deposed { reason } => bail!(deposed(reason)),
+            Report::StopAsked if stopping => bail!("stopped at once by a second signal"),
+            Report::StopAsked => {
+                stopping = true;
+                tracing::info!("asked to stop: handing over");
+                workers.stop();
+            }
+            Report::Failed { worker, error } => {
+                return Err(error.context(format!("worker {} of server {}", worker.0, id.0)));
+            }
+        }
+    }
+    bail!("all workers of server {} ended", id.0)
+}
+
+fn plan(
+    config: &ClusterConfig,
+    server: &ServerConfig,
+    known: Option<KnownCluster>,
+) -> Result<Plan> {
+    let identity = config.server_identity(server.id);
+    let files = config.credential_files(&identity);
+    let credentials = Credentials::load(&config.ca_file(), &files.certificate, &files.key)?;
+    let limits = Limits {
+        key_bytes_max: config.limits().key_bytes_max,
+        value_bytes_max: config.limits().value_bytes_max,
+        min_write_copies: u16::try_from(config.min_write_copies()).unwrap_or(u16::MAX),
+        ..Limits::default()
+    };
+    let registration = Registration {
+        server: server.id,
+        workers: server.advertise.clone(),
+        cluster: known.map(|it| it.cluster),
+        highest_epoch: known.map_or(Epoch(0), |it| it.highest_epoch),
+        inherits: None,
+        process: std::process::id(),
+    };
+    Ok(Plan {
+        server: server.clone(),
+        cluster_name: config.name().to_owned(),
+        key_sets: config.key_sets(),
+        timing: config.timing(),
+        limits,
+        meta: config.meta().advertise,
+        meta_identity: config.meta_identity(),
+        credentials: Arc::new(credentials),
+        registration,
+    })
+}
+
+/// What to tell a person whose server the metaserver will not have.
+fn deposed(reason: RegistrationRefusal) -> String {
+    match reason {
+        RegistrationRefusal::UnknownServer => {
+            "the metaserver does not list this server: add it to the metaserver's cluster.toml \
+             and restart the metaserver"
+                .to_owned()
+        }
+        RegistrationRefusal::OtherCluster { ours } => format!(
+            "this server's state directory belongs to another cluster than the metaserver's \
+             ({ours}): point it to an empty directory, or to its own metaserver"
+        ),
+        RegistrationRefusal::MetaserverEmpty => {
+            "the metaserver has lost its state, but this server knows a cluster: restore the \
+             metaserver's state directory; it must not start anew beside living data"
+                .to_owned()
+        }
+        RegistrationRefusal::Superseded => {
+            "this incarnation was declared dead or replaced: start the server again, it comes \
+             back as a new one"
+                .to_owned()
+        }
+    }
+}
+
+/// The worker threads.
+struct Workers {
+    starts: Vec<tokio::sync::oneshot::Sender<worker::Identified>>,
+    stops: Vec<tokio::sync::mpsc::UnboundedSender<()>>,
+}
+
+impl Workers {
+    fn start(plan: &Arc<Plan>, reports: &mpsc::Sender<Report>) -> Result<Workers> {
+        let mut workers = Workers { starts: Vec::new(), stops: Vec::new() };
+        for index in 0..plan.server.workers.len() {
+            let worker = WorkerId(u16::try_from(index).context("too many workers")?);
+            let (start, identified) = tokio::sync::oneshot::channel();
+            let (stop, stopped) = tokio::sync::mpsc::unbounded_channel();
+            workers.stops.push(stop);
+            let identified = if index == 0 {
+                None
+            } else {
+                workers.starts.push(start);
+                Some(identified)
+            };
+            let (plan, reports) = (plan.clone(), reports.clone());
+            std::thread::Builder::new()
+                .name(format!("worker-{index}"))
+                .spawn(move || {
+                    let failed = reports.clone();
+                    if let Err(error) = worker::run(plan, worker, identified, stopped, reports) {
+                        // The main thread is gone only when the process ends.
+                        let _ = failed.send(Report::Failed { worker, error });
+                    }
+                })
+                .context("can not start a worker thread")?;
+        }
+        Ok(workers)
+    }
+
+    fn attach(&mut self, member: Member, cluster: ClusterId, view: &View) {
+        for start in self.starts.drain(..) {
+            // A worker that failed has reported it.
+            let _ = start.send(worker::Identified { member, cluster, view: view.clone() });
+        }
+    }
+
+    fn stop(&self) {
+        for stop in &self.stops {
+            let _ = stop.send(());
+        }
+    }
+}
+
+/// Reports SIGTERM and SIGINT to the main thread.
+fn watch_signals(reports: mpsc::Sender<Report>) -> Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (mut term, mut int) = {
+        let _inside = runtime.enter();
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
+    };
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        runtime.block_on(async {
+            loop {
+                tokio::select! {
+                    _ = term.recv() => {}
+                    _ = int.recv() => {}
+                }
+                if reports.send(Report::StopAsked).is_err() {
+                    return;
+                }
+            }
+        });
+    })?;
+    Ok(())
+}

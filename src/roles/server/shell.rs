@@ -1,0 +1,262 @@
+//! Performs a worker's effects: sends, replies, store, links.
+//!
+//! Nothing here decides anything. The memory engine completes at once, so its completions are
+//! inputs of the same batch.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::sync::{Arc, mpsc};
+
+use tokio::sync::mpsc as queue;
+use tokio::task::spawn_local;
+
+use super::worker::Driver;
+use super::{Plan, Report, dial};
+use crate::driver::Shell;
+use crate::net::{self, CloseReason, Connection, Endpoint};
+use crate::protocol::effect::{Lane, Note, Ticket, WorkerEffect, WorkerInput};
+use crate::protocol::message::{Answer, PeerMessage, ToMeta};
+use crate::protocol::types::{Epoch, KeySet, LinkId, Member, Op, WorkerId};
+use crate::protocol::view::View;
+use crate::protocol::worker::Worker;
+use crate::store::{ChunkRange, Engine, MemoryEngine};
+use crate::wire;
+
+/// What a worker's effects need.
+pub struct ServerShell {
+    plan: Arc<Plan>,
+    worker: WorkerId,
+    pub endpoint: Rc<Endpoint>,
+    reports: mpsc::Sender<Report>,
+    done: queue::UnboundedSender<()>,
+    /// Itself, for the tasks that it starts; set by `begin`.
+    driver: Option<Driver>,
+    engine: MemoryEngine,
+    pub member: Option<Member>,
+    pub view: Rc<View>,
+    links_last: u64,
+    /// Replication links, dialled and accepted.
+    pub peers: BTreeMap<LinkId, Connection>,
+    /// Bulk connections beside the dialled links.
+    pub bulk: BTreeMap<LinkId, dial::Bulk>,
+    pub clients: BTreeMap<LinkId, Connection>,
+    pub meta: Option<Connection>,
+    /// Followers that links are kept to.
+    pub wanted: BTreeMap<Member, Rc<dial::Wanted>>,
+    knows_epoch: bool,
+}
+
+impl ServerShell {
+    pub fn new(
+        plan: Arc<Plan>,
+        worker: WorkerId,
+        endpoint: Rc<Endpoint>,
+        reports: mpsc::Sender<Report>,
+        done: queue::UnboundedSender<()>,
+    ) -> ServerShell {
+        let engine = MemoryEngine::new(plan.key_sets);
+        ServerShell {
+            plan,
+            worker,
+            endpoint,
+            reports,
+            done,
+            driver: None,
+            engine,
+            member: None,
+            view: Rc::new(View::default()),
+            links_last: 0,
+            peers: BTreeMap::new(),
+            bulk: BTreeMap::new(),
+            clients: BTreeMap::new(),
+            meta: None,
+            wanted: BTreeMap::new(),
+            knows_epoch: false,
+        }
+    }
+
+    /// Lets the shell start tasks that come back to the driver.
+    pub fn begin(&mut self, driver: &Driver, machine: &Worker) {
+        self.driver = Some(driver.clone());
+        self.member = machine.member();
+        self.view = Rc::new(machine.view().clone());
+    }
+
+    pub fn plan(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+
+    pub fn worker(&self) -> WorkerId {
+        self.worker
+    }
+
+    /// A link's name: never used again by this worker.
+    pub fn next_link(&mut self) -> LinkId {
+        self.links_last += 1;
+        LinkId(self.links_last)
+    }
+
+    /// The replication link that `peer` dialled, newest first: its bulk chunks belong to it.
+    pub fn accepted_link(&self, peer: Member) -> Option<LinkId> {
+        let mut links = self.peers.iter().rev();
+        links.find(|(_, it)| !it.dialled() && it.hello().from == Some(peer)).map(|(&link, _)| link)
+    }
+
+    fn report(&self, report: Report) {
+        // The main thread is gone only when the process ends.
+        let _ = self.reports.send(report);
+    }
+
+    fn reply(&mut self, ticket: Ticket, answer: &Answer) {
+        let Some(connection) = self.clients.get(&ticket.link) else { return };
+        let sent = connection.send(net::Lane::Control, |buffer, limits| {
+            wire::encode_answer(buffer, limits, ticket.request, answer)
+        });
+        if let Err(error) = sent {
+            tracing::debug!("an answer was not sent: {error}");
+        }
+    }
+
+    fn send_meta(&mut self, message: &ToMeta, datagram: bool) {
+        let Some(connection) = &self.meta else { return };
+        let sent = if datagram {
+            connection.send_datagram(|buffer, limits| wire::encode_to_meta(buffer, limits, message))
+        } else {
+            connection.send(net::Lane::Control, |buffer, limits| {
+                wire::encode_to_meta(buffer, limits, message)
+            })
+        };
+        if let Err(error) = sent {
+            tracing::debug!("a message to the metaserver was not sent: {error}");
+        }
+    }
+
+    fn send_peer(&mut self, link: LinkId, lane: Lane, message: &PeerMessage) {
+        let sent = match lane {
+            Lane::Bulk(set) => return self.send_bulk(link, set, message),
+            Lane::Datagram => {
+                let Some(connection) = self.peers.get(&link) else { return };
+                connection
+                    .send_datagram(|buffer, limits| wire::encode_peer(buffer, limits, message))
+            }
+            Lane::Set(set) => {
+                let Some(connection) = self.peers.get(&link) else { return };
+                connection.send(net::Lane::Set(set), |buffer, limits| {
+                    wire::encode_peer(buffer, limits, message)
+                })
+            }
+        };
+        if let Err(error) = sent {
+            tracing::debug!(%link, "a message to a peer was not sent: {error}");
+        }
+    }
+
+    fn send_bulk(&mut self, link: LinkId, set: KeySet, message: &PeerMessage) {
+        let (Some(connection), Some(driver)) = (self.peers.get(&link), &self.driver) else {
+            return;
+        };
+        let bulk = self.bulk.entry(link).or_insert_with(|| {
+            let (driver, beside) = (driver.clone(), connection.clone());
+            spawn_local(dial::keep_bulk_link(driver, beside, link));
+            dial::Bulk::default()
+        });
+        bulk.send(set, message);
+    }
+
+    fn append(&self, set: KeySet, through: Option<Op>, inputs: &mut VecDeque<WorkerInput>) {
+        if let Some(through) = through {
+            inputs.push_back(WorkerInput::Appended { set, through });
+        }
+    }
+
+    fn connect(&mut self, peer: Member) {
+        let Some(driver) = self.driver.clone() else { return };
+        let wanted = Rc::new(dial::Wanted::default());
+        if self.wanted.insert(peer, wanted.clone()).is_none() {
+            spawn_local(dial::keep_peer_link(driver, peer, wanted));
+        }
+    }
+
+    fn disconnect(&mut self, peer: Member) {
+        if let Some(wanted) = self.wanted.remove(&peer) {
+            wanted.end();
+        }
+    }
+
+    fn on_view(&mut self, view: View) {
+        let epoch = view.sets.iter().filter_map(|it| Some(it.configuration.as_ref()?.epoch)).max();
+        if let Some(epoch) = epoch.filter(|&epoch| !self.knows_epoch && epoch > Epoch(0)) {
+            self.knows_epoch = true;
+            self.report(Report::KnowsEpoch { cluster: view.cluster, epoch });
+        }
+        self.view = Rc::new(view);
+    }
+}
+
+impl Shell<Worker> for ServerShell {
+    fn perform(&mut self, effect: WorkerEffect, inputs: &mut VecDeque<WorkerInput>) {
+        match effect {
+            WorkerEffect::Connect { peer, .. } => self.connect(peer),
+            WorkerEffect::Disconnect { peer } => self.disconnect(peer),
+            WorkerEffect::CloseLink { link, reason } => {
+                if let Some(connection) = self.peers.get(&link) {
+                    connection.close(CloseReason::Misbehaved(reason));
+                }
+            }
+            WorkerEffect::SendPeer { link, lane, message } => self.send_peer(link, lane, &message),
+            WorkerEffect::SendMeta { message } => self.send_meta(&message, false),
+            WorkerEffect::SendMetaDatagram { message } => self.send_meta(&message, true),
+            WorkerEffect::Reply { ticket, answer } => self.reply(ticket, &answer),
+            WorkerEffect::Read { set, token, key } => {
+                let found = self.engine.get(set, &key);
+                inputs.push_back(WorkerInput::ReadDone { set, token, found });
+            }
+            WorkerEffect::ReadRange { set, token, prefix, after, items_max, bytes_max } => {
+                let page = self.engine.range(set, &prefix, after.as_deref(), items_max, bytes_max);
+                let (records, more) = (page.records, page.more);
+                inputs.push_back(WorkerInput::RangeDone { set, token, records, more });
+            }
+            WorkerEffect::Append { set, entries } => {
+                self.append(set, entries.last().map(|entry| entry.op), inputs);
+            }
+            // The memory engine keeps no log beside the machine's window.
+            WorkerEffect::Cut { .. } => {}
+            WorkerEffect::Apply { set, revision, entry, keep_tombstone } => {
+                self.engine.apply(set, revision, &entry, keep_tombstone);
+            }
+            WorkerEffect::StoreChunk { set, run, after, through, read_at, records } => {
+                let range = ChunkRange { after: after.as_deref(), through: through.as_deref() };
+                self.engine.store_chunk(set, range, read_at, &records);
+                inputs.push_back(WorkerInput::ChunkStored { set, run, through });
+            }
+            WorkerEffect::DropTombstones { set } => self.engine.drop_tombstones(set),
+            WorkerEffect::Clear { set } => self.engine.clear(set),
+            WorkerEffect::Registered { member, cluster, view } => {
+                self.member = Some(member);
+                self.report(Report::Registered { member, cluster, view });
+            }
+            WorkerEffect::Deposed { reason } => self.report(Report::Deposed { reason }),
+            WorkerEffect::ViewChanged { view } => self.on_view(view),
+            // The receiver is gone only when the worker ends.
+            WorkerEffect::MayExit => drop(self.done.send(())),
+            WorkerEffect::HeldUp { sets } => self.report(Report::HeldUp { sets }),
+            WorkerEffect::Note { note } => log_note(note),
+        }
+    }
+}
+
+fn log_note(note: Note) {
+    match note {
+        Note::Opened { set, epoch } => tracing::info!(%set, %epoch, "open"),
+        Note::Paused { set, epoch } => tracing::warn!(%set, %epoch, "paused: a lease ran out"),
+        Note::Resigned { set, epoch } => tracing::info!(%set, %epoch, "resigned"),
+        Note::Adopted { set, epoch, role } => tracing::info!(%set, %epoch, role, "adopted"),
+        Note::RunStarted { set, learner } => tracing::info!(%set, %learner, "copy starts"),
+        Note::RunEnded { set, learner, complete } => {
+            tracing::info!(%set, %learner, complete, "copy ends");
+        }
+        Note::Misbehaved { peer, reason } => {
+            tracing::error!(%peer, reason, "a peer broke the protocol; its link is closed");
+        }
+    }
+}
