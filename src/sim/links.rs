@@ -126,12 +126,9 @@ impl World {
         let longest = self.network.settings.reconnect_max;
         let pause = self.rng.span(Span::from_millis(10), longest.max(Span::from_millis(10)));
         match (node, target) {
-            (Node::Client(_), Target::Server(peer)) => {
-                if let Some(wanted) = self.wanted_mut(node) {
-                    wanted.remove(&target);
-                }
-                let input = SessionInput::ConnectFailed { peer, worker: WorkerId(0) };
-                self.hand_in(node, process, Input::Client(input));
+            (Node::Client(client), Target::Server(peer)) => {
+                let at = self.now() + pause;
+                self.agenda.enter(at, Event::DialFailed { client, process, peer });
             }
             (Node::Meta | Node::Server(_) | Node::Client(_), _) => {
                 if let Some(wanted) = self.wanted_mut(node)
@@ -142,6 +139,15 @@ impl World {
                 }
             }
         }
+    }
+
+    pub(super) fn client_dial_failed(&mut self, client: ClientId, process: Process, peer: Member) {
+        let node = Node::Client(client);
+        if let Some(wanted) = self.wanted_mut(node) {
+            wanted.remove(&Target::Server(peer));
+        }
+        let input = SessionInput::ConnectFailed { peer, worker: WorkerId(0) };
+        self.hand_in(node, process, Input::Client(input));
     }
 
     /// What a link is for, as its dialler sees it.

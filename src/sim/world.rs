@@ -25,7 +25,7 @@ use crate::protocol::effect::{MetaInput, WorkerInput};
 use crate::protocol::message::Operation;
 use crate::protocol::session::{CallId, Session, SessionInput, SessionSettings};
 use crate::protocol::time::{Span, Time};
-use crate::protocol::types::{ClusterId, LinkId, ServerId, SessionId};
+use crate::protocol::types::{ClusterId, LinkId, Member, ServerId, SessionId};
 use crate::protocol::view::View;
 
 /// Something that may happen next.
@@ -36,6 +36,8 @@ pub enum Event {
     Lane { link: LinkId, to: Side, channel: Channel },
     Datagram { link: LinkId, to: Side, payload: Payload },
     Dial { node: Node, process: Process, target: Target },
+    /// A client learns that it was not connected.
+    DialFailed { client: ClientId, process: Process, peer: Member },
     /// A connection attempt reaches the other side.
     Accept { link: LinkId },
     /// The acceptance reaches the dialler.
@@ -258,6 +260,9 @@ impl World {
             Event::Lane { link, to, channel } => self.lane_due(link, to, channel),
             Event::Datagram { link, to, payload } => self.datagram_due(link, to, payload),
             Event::Dial { node, process, target } => self.dial(node, process, target),
+            Event::DialFailed { client, process, peer } => {
+                self.client_dial_failed(client, process, peer);
+            }
             Event::Accept { link } => self.accept(link),
             Event::Up { link } => self.up(link),
             Event::Down { link, side } => self.down(link, side),
