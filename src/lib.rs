@@ -6,6 +6,10 @@
 //! `cli -> roles -> {client, driver} -> {net, store, clock} -> wire -> protocol <- sim`.
 
 #[cfg(feature = "net")]
+pub mod cli;
+#[cfg(feature = "net")]
+pub mod client;
+#[cfg(feature = "net")]
 pub mod clock;
 #[cfg(feature = "net")]
 pub mod config;

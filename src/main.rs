@@ -1,3 +1,7 @@
 //! The one binary: `tandem --role meta|server|client`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tandem::cli::run()
+}

@@ -59,7 +59,9 @@ struct Ask {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum State {
     /// Wants a link, not before this time.
-    Idle { due: Time },
+    Idle {
+        due: Time,
+    },
     Dialling(LinkId),
     Sent(LinkId),
 }
@@ -154,11 +156,8 @@ impl Ask {
 
     fn fail(self, reason: String) {
         let unknown = self.changes_the_cluster() && matches!(self.state, State::Sent(_));
-        let error = if unknown {
-            AskError::Unknown { reason }
-        } else {
-            AskError::Unanswered { reason }
-        };
+        let error =
+            if unknown { AskError::Unknown { reason } } else { AskError::Unanswered { reason } };
         let _ = self.reply.send(Err(error));
     }
 }

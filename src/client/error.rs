@@ -88,7 +88,11 @@ fn not_done(f: &mut fmt::Formatter<'_>, why: &NotDone) -> fmt::Result {
 fn unknown(f: &mut fmt::Formatter<'_>, why: &Unknown) -> fmt::Result {
     match why {
         Unknown::Deadline { waiting } => {
-            write!(f, "its time is up, {}, and an attempt was never answered", waiting_for(*waiting))
+            write!(
+                f,
+                "its time is up, {}, and an attempt was never answered",
+                waiting_for(*waiting)
+            )
         }
         Unknown::Forgotten => {
             f.write_str("an attempt was never answered, and the servers keep no record of it")

@@ -90,6 +90,10 @@ impl Pool {
         }
     }
 
+    pub(super) fn is_up(&self, link: LinkId) -> bool {
+        self.links.get(&link).is_some_and(|it| matches!(it.state, State::Up { .. }))
+    }
+
     /// The bases that came with a link that is up.
     pub(super) fn bases(&self, link: LinkId) -> Vec<(KeySet, Revision)> {
         match self.links.get(&link).map(|it| &it.state) {
@@ -118,11 +122,6 @@ impl Pool {
             Some(link) => (matches!(link.state, State::Up { .. }), link.askers),
             None => (false, Vec::new()),
         }
-    }
-
-    /// All links that are not down.
-    pub(super) fn links(&self) -> Vec<LinkId> {
-        self.links.keys().copied().collect()
     }
 
     /// A session ended.

@@ -37,38 +37,96 @@ pub(super) const SLOTS_MAX: u32 = 1 << (64 - ATTEMPT_BITS);
 
 /// What handles ask of the loop.
 pub(super) enum Command {
-    Open { slot: SessionSlot, settings: SessionSettings },
-    Submit { slot: SessionSlot, operation: Operation, by: Time, reply: oneshot::Sender<Outcome> },
-    Close { slot: SessionSlot },
-    Ask { request: MetaRequest, by: Time, reply: AskReply },
+    Open {
+        slot: SessionSlot,
+        settings: SessionSettings,
+    },
+    Submit {
+        slot: SessionSlot,
+        operation: Operation,
+        by: Time,
+        reply: oneshot::Sender<Outcome>,
+    },
+    Close {
+        slot: SessionSlot,
+    },
+    Ask {
+        request: MetaRequest,
+        by: Time,
+        reply: AskReply,
+    },
     /// The newest view that the client knows, as soon as it knows any.
-    View { by: Time, reply: ViewReply },
-    Stop { done: Option<oneshot::Sender<()>> },
+    View {
+        by: Time,
+        reply: ViewReply,
+    },
+    Stop {
+        done: Option<oneshot::Sender<()>>,
+    },
 }
 
 /// A view, or why none was found.
 pub(super) type ViewReply = oneshot::Sender<Result<View, String>>;
 
 /// Commands on their way into the loop.
-#[derive(Default)]
 pub(super) struct Mailbox {
-    commands: Mutex<Vec<Command>>,
+    /// None once the loop has ended: what comes then is dropped, and its replies with it.
+    commands: Mutex<Option<Vec<Command>>>,
     notify: Notify,
+    /// Why the last dial failed.
+    failure: Mutex<Option<String>>,
+}
+
+impl Default for Mailbox {
+    fn default() -> Mailbox {
+        Mailbox {
+            commands: Mutex::new(Some(Vec::new())),
+            notify: Notify::new(),
+            failure: Mutex::default(),
+        }
+    }
+}
+
+/// Closes a mailbox when its loop ends, however it ends.
+pub(super) struct Reader(pub(super) std::sync::Arc<Mailbox>);
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let commands = &self.0.commands;
+        let unread = commands.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // Dropped without the lock, because a command may own the last handle of something.
+        drop(unread);
+    }
 }
 
 impl Mailbox {
     pub(super) fn post(&self, command: Command) {
         let mut commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
-        if commands.is_empty() {
-            self.notify.notify_one();
+        match &mut *commands {
+            Some(commands) => {
+                if commands.is_empty() {
+                    self.notify.notify_one();
+                }
+                commands.push(command);
+            }
+            None => drop(command),
         }
-        commands.push(command);
+    }
+
+    pub(super) fn failure(&self) -> Option<String> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_failure(&self, failure: Option<String>) {
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
     }
 
     /// Takes all commands, oldest first, into an empty `into`.
     fn take(&self, into: &mut Vec<Command>) {
         let mut commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::swap(&mut *commands, into);
+        if let Some(commands) = &mut *commands {
+            std::mem::swap(commands, into);
+        }
     }
 }
 
@@ -126,11 +184,12 @@ impl<T: Transport> Shell<T> {
             mailbox.take(&mut commands);
             events.take(&mut reported);
             for event in reported.drain(..) {
+                self.note_failure(mailbox, &event);
                 self.on_event(now(), event);
             }
             for command in commands.drain(..) {
                 if let Command::Stop { done } = command {
-                    self.close_links();
+                    self.transport.shutdown().await;
                     // Nobody may be waiting any more.
                     let _ = done.map(|done| done.send(()));
                     return;
@@ -146,6 +205,15 @@ impl<T: Transport> Shell<T> {
         }
     }
 
+    /// Keeps for people why a dial failed; a refused certificate is told nowhere else.
+    fn note_failure(&self, mailbox: &Mailbox, event: &Event) {
+        if let Event::Down { link, reason } = event
+            && !self.pool.is_up(*link)
+        {
+            mailbox.set_failure(Some(reason.clone()));
+        }
+    }
+
     fn deadline(&self) -> Option<Time> {
         let views = self.views.iter().map(|&(by, _)| by);
         let others = [self.sessions_due, self.finder.deadline(), self.asks.deadline()];
@@ -158,7 +226,11 @@ impl<T: Transport> Shell<T> {
                 let mut machine = Session::new(settings);
                 if !self.view.sets.is_empty() {
                     // A machine without calls answers a view with nothing.
-                    machine.handle(now, SessionInput::ViewLearned(self.view.clone()), &mut Vec::new());
+                    machine.handle(
+                        now,
+                        SessionInput::ViewLearned(self.view.clone()),
+                        &mut Vec::new(),
+                    );
                 }
                 let hosted = Hosted { machine, replies: HashMap::new(), call_last: 0 };
                 self.sessions.insert(slot, hosted);
@@ -341,13 +413,6 @@ impl<T: Transport> Shell<T> {
                 let worker = asker.worker;
                 Some(SessionInput::LinkUp { peer, worker, link, bases })
             }
-        }
-    }
-
-    /// The links are of no more use to anyone.
-    fn close_links(&mut self) {
-        for link in self.pool.links() {
-            self.transport.close(link);
         }
     }
 }

@@ -43,19 +43,34 @@ pub trait Transport {
     /// The same for a question to the metaserver, or for the view to any server.
     fn ask(&mut self, link: LinkId, id: u64, request: &MetaRequest);
 
-    /// Closes a link that is not needed any more; `Event::Down` follows.
-    fn close(&mut self, link: LinkId);
+    /// Closes all links, and gives the other sides a short time to learn it.
+    fn shutdown(&mut self) -> impl Future<Output = ()>;
 }
 
 /// What the network reports.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Event {
     /// The dial succeeded; who answered, where it is a server, and the bases that it told.
-    Up { link: LinkId, peer: Option<Member>, bases: Vec<(KeySet, Revision)> },
+    Up {
+        link: LinkId,
+        peer: Option<Member>,
+        bases: Vec<(KeySet, Revision)>,
+    },
     /// The dial failed or the link is gone, for the reason given; the last event of its link.
-    Down { link: LinkId, reason: String },
-    Answer { link: LinkId, id: u64, answer: Answer },
-    MetaAnswer { link: LinkId, id: u64, answer: MetaAnswer },
+    Down {
+        link: LinkId,
+        reason: String,
+    },
+    Answer {
+        link: LinkId,
+        id: u64,
+        answer: Answer,
+    },
+    MetaAnswer {
+        link: LinkId,
+        id: u64,
+        answer: MetaAnswer,
+    },
 }
 
 /// The events that the client's loop has not taken yet.

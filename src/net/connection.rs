@@ -222,7 +222,9 @@ impl Connection {
             None => {
                 if self.shared.dialled {
                     state.unopened.push_back(lane);
-                    state.opener.take().map(Waker::wake);
+                    if let Some(opener) = state.opener.take() {
+                        opener.wake();
+                    }
                 }
                 state.lanes.entry(lane).or_default()
             }
@@ -230,7 +232,9 @@ impl Connection {
         let before = outgoing.buffer.len();
         encode(&mut outgoing.buffer, &self.shared.limits).map_err(SendError::Frame)?;
         state.queued_bytes += outgoing.buffer.len() - before;
-        outgoing.writer.take().map(Waker::wake);
+        if let Some(writer) = outgoing.writer.take() {
+            writer.wake();
+        }
         Ok(())
     }
 

@@ -81,6 +81,9 @@ pub trait Acceptor: 'static {
 
     /// Takes a connection whose handshake is done; whoever wants its frames spawns its `run`.
     fn on_connection(&self, connection: Connection);
+
+    /// A handshake failed. It is logged already; for those who count.
+    fn on_failed(&self, _error: &HandshakeError) {}
 }
 
 /// An endpoint can not be made.
@@ -245,10 +248,12 @@ impl Endpoint {
             let accepted =
                 timeout(options.handshake_time_max, handshake.accept(connecting, judge)).await;
             drop(place);
-            match accepted {
-                Ok(Ok(connection)) => acceptor.on_connection(connection),
-                Ok(Err(error)) => log.on_failed(remote, &error),
-                Err(_) => log.on_failed(remote, &HandshakeError::TimedOut),
+            match accepted.unwrap_or(Err(HandshakeError::TimedOut)) {
+                Ok(connection) => acceptor.on_connection(connection),
+                Err(error) => {
+                    log.on_failed(remote, &error);
+                    acceptor.on_failed(&error);
+                }
             }
         });
     }

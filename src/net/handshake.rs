@@ -5,7 +5,7 @@
 
 use bytes::BytesMut;
 use quinn::{ConnectionError, ReadError};
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, UnixTime};
 
 use super::certificate::{Fault, PeerCertificate};
 use super::connection::{Agreed, Connection, LaneStream};
@@ -13,7 +13,7 @@ use super::endpoint::EndpointOptions;
 use super::lanes::{FirstError, read_first};
 use super::reason::{CloseReason, HandshakeError};
 use super::tls::Credentials;
-use super::verify::Witness;
+use super::verify::{Witness, clock};
 use crate::identity::Identity;
 use crate::protocol::message::{Hello, HelloAck, Purpose};
 use crate::wire::{self, Decoder, HelloRefusal, Kind, WireError, check_party};
@@ -142,8 +142,7 @@ impl Handshake<'_> {
 
     /// Words for a connection that failed: what this side refused, or what the other did.
     fn failure(&self, error: ConnectionError) -> HandshakeError {
-        let seen = self.witness.take();
-        if let Some(refusal) = seen.refusal {
+        if let Some(refusal) = self.witness.take() {
             return HandshakeError::Certificate(Box::new(refusal));
         }
         let alert = match &error {
@@ -162,7 +161,7 @@ impl Handshake<'_> {
             Some(alert) if CERTIFICATE_ALERTS.contains(&alert) => HandshakeError::OwnCertificate {
                 alert,
                 own: self.credentials.certificate().clone(),
-                clock: seen.clock,
+                clock: clock(UnixTime::now()),
             },
             Some(_) | None => HandshakeError::Ended(CloseReason::from(error)),
         }
@@ -177,8 +176,8 @@ impl Handshake<'_> {
     }
 }
 
-/// How many streams the dialling side may have, by what the connection is for.
 impl EndpointOptions {
+    /// How many streams the dialling side may have, by what the connection is for.
     fn streams_of(&self, purpose: Purpose) -> quinn::VarInt {
         quinn::VarInt::from_u32(match purpose {
             Purpose::Replication | Purpose::Bulk => self.lanes_max.saturating_add(1),

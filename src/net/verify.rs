@@ -15,30 +15,22 @@ use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, 
 
 use super::certificate::{CertificateRefusal, Fault, PeerCertificate};
 
-/// What a handshake's verifier saw.
-#[derive(Debug, Default)]
-pub(super) struct Seen {
-    /// This machine's clock when it judged, seconds since 1970.
-    pub(super) clock: i64,
-    pub(super) refusal: Option<CertificateRefusal>,
-}
-
 /// Shared between a handshake and its verifier.
 #[derive(Clone, Debug)]
 pub(super) struct Witness {
-    seen: Arc<Mutex<Seen>>,
+    refused: Arc<Mutex<Option<CertificateRefusal>>>,
     expected: String,
 }
 
 impl Witness {
     /// `expected` says whom this side wants to see.
     pub(super) fn new(expected: String) -> Witness {
-        Witness { seen: Arc::default(), expected }
+        Witness { refused: Arc::default(), expected }
     }
 
-    /// Takes what was seen.
-    pub(super) fn take(&self) -> Seen {
-        std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Takes what was refused.
+    pub(super) fn take(&self) -> Option<CertificateRefusal> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// A refusal after the handshake, for what only this project checks.
@@ -47,20 +39,24 @@ impl Witness {
         certificate: Option<PeerCertificate>,
         fault: Fault,
     ) -> CertificateRefusal {
-        let clock = self.take().clock;
+        let clock = clock(UnixTime::now());
         CertificateRefusal { certificate, fault, expected: self.expected.clone(), clock }
     }
 
     fn note(&self, certificate: &CertificateDer<'_>, now: UnixTime, error: Option<&Error>) {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.clock = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-        seen.refusal = error.map(|error| CertificateRefusal {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        *refused = error.map(|error| CertificateRefusal {
             certificate: PeerCertificate::parse(certificate),
             fault: fault_of(error),
             expected: self.expected.clone(),
-            clock: seen.clock,
+            clock: clock(now),
         });
     }
+}
+
+/// The clock that certificates are judged by, in seconds since 1970.
+pub(super) fn clock(now: UnixTime) -> i64 {
+    i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
 }
 
 fn fault_of(error: &Error) -> Fault {

@@ -2,7 +2,9 @@
 
 use crate::protocol::message::{Answer, Operation, Refusal};
 use crate::protocol::time::Time;
-use crate::protocol::types::{Configuration, KeySet, LinkId, Member, RequestNumber, Revision, Written};
+use crate::protocol::types::{
+    Configuration, KeySet, LinkId, Member, RequestNumber, Revision, Written,
+};
 
 use super::call::{Attempt, Call, Identity, Phase};
 use super::{AttemptId, CallId, NotDone, Outcome, Session, SessionEffect, Unknown};
@@ -38,8 +40,8 @@ impl Session {
         if call.open_on(link) != Some(attempt) {
             return;
         }
-        if let Answer::Moved { configuration } = answer {
-            return self.on_moved(now, id, (link, attempt), configuration.as_ref(), effects);
+        if let Answer::Moved { configuration } = &answer {
+            return self.on_moved(now, link, id, configuration.as_ref(), effects);
         }
         let Some(Attempt { member, .. }) = call.close(attempt) else { return };
         self.attempts.remove(&attempt);
@@ -75,28 +77,28 @@ impl Session {
         }
     }
 
-    /// The attempt was admitted by a primary that is one no more. Its fate stays open; the new
-    /// primary knows it by its number.
+    /// A deposed primary had admitted the write: its attempt's fate stays open, and the new
+    /// primary is asked with the same number.
     fn on_moved(
         &mut self,
         now: Time,
+        link: LinkId,
         id: CallId,
-        (link, attempt): (LinkId, AttemptId),
         configuration: Option<&Configuration>,
         effects: &mut Vec<SessionEffect>,
     ) {
-        let count = u16::try_from(self.view.sets.len()).unwrap_or(u16::MAX);
         let call = self.calls.get_mut(&id).expect("an open attempt belongs to a call");
-        let set = call.operation.key_set(count);
-        let was_current = call.phase == Phase::Sent { attempt };
-        let by = call.open.iter().find(|it| it.id == attempt).map(|it| it.member);
-        call.lose(link);
-        self.attempts.remove(&attempt);
+        let set = call.operation.key_set(u16::try_from(self.view.sets.len()).unwrap_or(u16::MAX));
+        let by = call.open.iter().find(|it| it.link == Some(link)).map(|it| it.member);
+        let Some(lost) = call.lose(link) else { return };
+        let was_current = call.phase == Phase::Sent { attempt: lost };
+        self.attempts.remove(&lost);
+        let news = configuration.is_some_and(|it| self.merge_configuration(set, it));
         if was_current {
             self.back_off(now, id, by);
             self.want_view();
         }
-        if configuration.is_some_and(|it| self.merge_configuration(set, it)) {
+        if news {
             self.reroute_set(now, set, effects);
         }
     }

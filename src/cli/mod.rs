@@ -1,0 +1,66 @@
+//! The command line: arguments are parsed, turned into values that can not be wrong, and handed
+//! to the role.
+//!
+//! The exit code tells the outcome, so that scripts need not read words; see `roles::Exit`.
+
+mod arguments;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use crate::config::ClusterConfig;
+use crate::roles::{Exit, client, meta, server, start_logs};
+
+use arguments::{Arguments, Invocation};
+
+/// Does what this process's arguments say.
+#[must_use]
+pub fn run() -> ExitCode {
+    let arguments = Arguments::parse();
+    let invocation = match Invocation::new(arguments) {
+        Ok(invocation) => invocation,
+        // clap prints usage errors in its own way and ends the process with code 2.
+        Err(message) => {
+            Arguments::command().error(clap::error::ErrorKind::ValueValidation, message).exit()
+        }
+    };
+    match invocation {
+        Invocation::Meta { config } => serve(&config, meta::run),
+        Invocation::Server { config, id } => serve(&config, |config| server::run(config, id)),
+        Invocation::Client { config, request } => {
+            with_config(&config, |config| client::run(config, request))
+        }
+        Invocation::Completions { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "tandem", &mut io::stdout());
+            Exit::Done
+        }
+    }
+    .into()
+}
+
+fn with_config(path: &Path, then: impl FnOnce(&ClusterConfig) -> Exit) -> Exit {
+    match ClusterConfig::load(path) {
+        Ok(config) => then(&config),
+        Err(error) => {
+            eprintln!("tandem: {error}");
+            Exit::Usage
+        }
+    }
+}
+
+/// Runs a role that serves until it is stopped.
+fn serve(path: &Path, role: impl FnOnce(&ClusterConfig) -> anyhow::Result<()>) -> Exit {
+    start_logs();
+    with_config(path, |config| match role(config) {
+        Ok(()) => Exit::Done,
+        Err(error) => {
+            eprintln!("tandem: {error:#}");
+            Exit::Unavailable
+        }
+    })
+}

@@ -1,0 +1,356 @@
+//! The handles that programs hold: `Client` and `Session`.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+use bytes::Bytes;
+use rustix::rand::{GetRandomFlags, getrandom};
+use tokio::sync::oneshot;
+
+use crate::clock;
+use crate::net::Credentials;
+use crate::protocol::message::{Answer, Expect, MetaAnswer, MetaRequest, Operation};
+use crate::protocol::session::{NotDone, Outcome, SessionSettings};
+use crate::protocol::time::{Span, Time};
+use crate::protocol::types::{Key, SessionId, Value};
+use crate::protocol::view::View;
+
+use super::answers::{CasAnswer, Count, Deleted, Read, Subject, Write};
+use super::asks::AskError;
+use super::error::Result;
+use super::options::{ClientOptions, ConnectError};
+use super::pool::SessionSlot;
+use super::quic::QuicTransport;
+use super::scan::{Scan, ScanOptions};
+use super::shell::{Command, Mailbox, Reader, SLOTS_MAX, Shell};
+use super::transport::{Events, Transport};
+
+/// A connection to a cluster. Clones share it; it closes when the last handle is dropped.
+#[derive(Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+}
+
+/// What all handles of a client share.
+struct Shared {
+    mailbox: Arc<Mailbox>,
+    /// Drawn at random: the upper part of all session ids, so that no two clients share one.
+    origin: u128,
+    sessions: AtomicU32,
+    timeout: Span,
+    outstanding_max: usize,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.mailbox.post(Command::Stop { done: None });
+    }
+}
+
+impl Client {
+    /// Starts a client. Nobody is dialled yet: operations find their way themselves.
+    ///
+    /// # Errors
+    /// The credentials can not be used, or this machine refuses a thread or a socket.
+    pub fn connect(options: ClientOptions) -> std::result::Result<Client, ConnectError> {
+        let ClientOptions { authority, certificate, key, limits, .. } = options.clone();
+        let credentials = Credentials::load(&authority, &certificate, &key)
+            .map_err(|error| ConnectError::NotStarted { reason: error.to_string() })?;
+        Client::start(&options, move |events| {
+            Ok(QuicTransport::new(Arc::new(credentials), limits, events))
+        })
+    }
+
+    /// Starts a client's thread with the transport that `transport` makes on it.
+    ///
+    /// # Errors
+    /// The thread or its runtime can not be started, or `transport` fails.
+    pub fn start<T: Transport>(
+        options: &ClientOptions,
+        transport: impl FnOnce(Events) -> std::result::Result<T, String> + Send + 'static,
+    ) -> std::result::Result<Client, ConnectError> {
+        let not_started = |reason: String| ConnectError::NotStarted { reason };
+        let mut random = [0; 16];
+        getrandom(&mut random, GetRandomFlags::empty())
+            .map_err(|error| not_started(format!("no random numbers: {error}")))?;
+        let random = u128::from_ne_bytes(random);
+        let mailbox = Arc::new(Mailbox::default());
+        let (started, outcome) = mpsc::channel();
+        let (cluster, metaserver) = (options.cluster.clone(), options.metaserver.clone());
+        let endpoints = options.endpoints.clone();
+        let inbox = Reader(mailbox.clone());
+        let body = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = match runtime {
+                Ok(runtime) => runtime,
+                Err(error) => {
+                    // The starter waits for these words.
+                    let _ = started.send(Err(error.to_string()));
+                    return;
+                }
+            };
+            let events = Events::default();
+            tokio::task::LocalSet::new().block_on(&runtime, async move {
+                match transport(events.clone()) {
+                    Ok(transport) => {
+                        let _ = started.send(Ok(()));
+                        let turn = random as usize;
+                        let shell = Shell::new(transport, cluster, metaserver, endpoints, turn);
+                        shell.run(&inbox.0, &events, clock::now).await;
+                    }
+                    Err(reason) => {
+                        let _ = started.send(Err(reason));
+                    }
+                }
+            });
+        };
+        thread::Builder::new()
+            .name("tandem-client".to_owned())
+            .spawn(body)
+            .map_err(|error| not_started(format!("no thread: {error}")))?;
+        outcome
+            .recv()
+            .map_err(|_| not_started("its thread ended".to_owned()))?
+            .map_err(not_started)?;
+        let shared = Shared {
+            mailbox,
+            origin: random >> 32 << 32,
+            sessions: AtomicU32::new(0),
+            timeout: options.timeout.into(),
+            outstanding_max: options.outstanding_max,
+        };
+        Ok(Client { shared: Arc::new(shared) })
+    }
+
+    /// A new session.
+    ///
+    /// # Panics
+    /// After 16 million sessions of one client.
+    #[must_use]
+    pub fn session(&self) -> Session {
+        let slot = self.shared.sessions.fetch_add(1, Ordering::Relaxed);
+        assert!(slot < SLOTS_MAX, "a client opens at most {SLOTS_MAX} sessions in its life");
+        let id = SessionId(self.shared.origin | u128::from(slot));
+        let mut settings = SessionSettings::new(id, (id.0 ^ (id.0 >> 64)) as u64);
+        settings.outstanding_max = self.shared.outstanding_max;
+        let slot = SessionSlot(slot);
+        self.shared.mailbox.post(Command::Open { slot, settings });
+        let open = Arc::new(Open { client: self.clone(), slot });
+        Session { open, timeout: self.shared.timeout }
+    }
+
+    /// The newest view that the client knows; asks for one if it knows none.
+    ///
+    /// # Errors
+    /// Nobody handed out a view in time; why the last one did not.
+    pub async fn view(&self, timeout: Duration) -> std::result::Result<View, String> {
+        let (reply, answer) = oneshot::channel();
+        self.shared.mailbox.post(Command::View { by: by(timeout.into()), reply });
+        answer.await.unwrap_or_else(|_| Err("the client was closed".to_owned()))
+    }
+
+    /// Asks the metaserver.
+    ///
+    /// # Errors
+    /// It did not answer in time. A refusal is an answer.
+    pub async fn ask(
+        &self,
+        request: MetaRequest,
+        timeout: Duration,
+    ) -> std::result::Result<MetaAnswer, AskError> {
+        let (reply, answer) = oneshot::channel();
+        self.shared.mailbox.post(Command::Ask { request, by: by(timeout.into()), reply });
+        let closed = || Err(AskError::Unknown { reason: "the client was closed".to_owned() });
+        answer.await.unwrap_or_else(|_| closed())
+    }
+
+    /// Why the last dial failed, if any did: what an operation that found no way waited for.
+    #[must_use]
+    pub fn last_failure(&self) -> Option<String> {
+        self.shared.mailbox.failure()
+    }
+
+    /// Closes the client and its connections; operations in flight end as `Error::Closed`.
+    pub async fn close(self) {
+        let (done, closed) = oneshot::channel();
+        self.shared.mailbox.post(Command::Stop { done: Some(done) });
+        // An error says the same: the loop has ended.
+        let _ = closed.await;
+    }
+}
+
+/// The deadline of something that may last for `timeout`.
+fn by(timeout: Span) -> Time {
+    clock::now() + timeout
+}
+
+/// A session that the client's loop knows, until the last handle is dropped.
+struct Open {
+    client: Client,
+    slot: SessionSlot,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.client.shared.mailbox.post(Command::Close { slot: self.slot });
+    }
+}
+
+/// A session: what the cluster knows a writer by. Clones are the same session; operations may
+/// run side by side, and one that depends on another awaits it.
+#[derive(Clone)]
+pub struct Session {
+    open: Arc<Open>,
+    timeout: Span,
+}
+
+impl Session {
+    /// The same session, whose operations end within `timeout`.
+    #[must_use]
+    pub fn with_timeout(&self, timeout: Duration) -> Session {
+        Session { open: self.open.clone(), timeout: timeout.into() }
+    }
+
+    /// Submits at once; the future waits for the outcome, none if the client was closed.
+    fn submit(&self, operation: Operation) -> impl Future<Output = Option<Outcome>> + use<> {
+        let (reply, outcome) = oneshot::channel();
+        let by = by(self.timeout);
+        let slot = self.open.slot;
+        self.open.client.shared.mailbox.post(Command::Submit { slot, operation, by, reply });
+        async { outcome.await.ok() }
+    }
+
+    /// The value of a key.
+    ///
+    /// # Errors
+    /// Surely not done, as reads change nothing.
+    pub async fn get(&self, key: impl Into<Key>) -> Result<Read> {
+        let operation = Operation::Get { key: key.into() };
+        let subject = Subject::of(&operation);
+        subject.read(self.submit(operation).await)
+    }
+
+    /// Stores a value.
+    ///
+    /// # Errors
+    /// See `Error`.
+    pub async fn put(&self, key: impl Into<Key>, value: impl Into<Value>) -> Result<Write> {
+        let operation = Operation::Put { key: key.into(), value: value.into() };
+        let subject = Subject::of(&operation);
+        subject.write(self.submit(operation).await)
+    }
+
+    /// Deletes a key.
+    ///
+    /// # Errors
+    /// See `Error`.
+    pub async fn delete(&self, key: impl Into<Key>) -> Result<Deleted> {
+        let operation = Operation::Delete { key: key.into() };
+        let subject = Subject::of(&operation);
+        subject.deleted(self.submit(operation).await)
+    }
+
+    /// Stores `value`, or deletes if none, where the key is as expected.
+    ///
+    /// # Errors
+    /// See `Error`; finding something else is no error.
+    pub async fn cas(
+        &self,
+        key: impl Into<Key>,
+        expect: Expect,
+        value: Option<Value>,
+    ) -> Result<CasAnswer> {
+        let operation = Operation::Cas { key: key.into(), expect, value };
+        let subject = Subject::of(&operation);
+        subject.cas(self.submit(operation).await)
+    }
+
+    /// Adds to a decimal number; an absent key counts as 0.
+    ///
+    /// # Errors
+    /// See `Error`.
+    pub async fn incr(&self, key: impl Into<Key>, by: i64) -> Result<Count> {
+        let operation = Operation::Incr { key: key.into(), by };
+        let subject = Subject::of(&operation);
+        subject.count(self.submit(operation).await)
+    }
+
+    /// Does many operations side by side, in no order and not as one: an outcome for each, in
+    /// the order given. Beyond the session's limit of operations in flight the rest waits.
+    pub async fn batch(&self, operations: Vec<Operation>) -> Vec<Result<Answer>> {
+        let window = (self.open.client.shared.outstanding_max / 2).max(1);
+        let mut results = Vec::with_capacity(operations.len());
+        let mut flying = VecDeque::new();
+        for operation in operations {
+            if flying.len() == window {
+                results.extend(land(&mut flying).await);
+            }
+            flying.push_back(self.begin(operation));
+        }
+        while let Some(result) = land(&mut flying).await {
+            results.push(result);
+        }
+        results
+    }
+
+    /// Submits one operation at once, before the future is first polled: so a program keeps
+    /// many in flight without tasks of its own.
+    ///
+    /// The future's error is as for all operations, see `Error`.
+    pub fn begin(&self, operation: Operation) -> impl Future<Output = Result<Answer>> + use<> {
+        let subject = Subject::of(&operation);
+        let outcome = self.submit(operation);
+        async move { subject.answer(outcome.await) }
+    }
+
+    /// Reads all keys that start with `prefix`, in order over all key sets. Each page of a key
+    /// set is linearizable; there is no snapshot over pages or key sets.
+    #[must_use]
+    pub fn scan(&self, prefix: impl Into<Bytes>, options: ScanOptions) -> Scan {
+        Scan::new(self.clone(), prefix.into(), options)
+    }
+
+    pub(super) async fn key_sets(&self) -> Result<u16> {
+        let what = "scan".to_owned();
+        let view = self.open.client.view(self.timeout.into()).await.map_err(|_| {
+            let waiting = crate::protocol::session::Waiting::Primary;
+            let why = NotDone::Deadline { waiting, refusal: None };
+            super::Error::NotDone { what, why }
+        })?;
+        Ok(u16::try_from(view.sets.len()).unwrap_or(u16::MAX))
+    }
+}
+
+/// Waits for the oldest operation in flight.
+async fn land<F: Future>(flying: &mut VecDeque<F>) -> Option<F::Output> {
+    Some(flying.pop_front()?.await)
+}
+
+/// Waits for `future` on this thread, without any runtime.
+pub fn block_on<F: Future>(future: F) -> F::Output {
+    /// Wakes a thread that parked.
+    struct Unpark(Thread);
+
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut context = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut context) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => thread::park(),
+        }
+    }
+}

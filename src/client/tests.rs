@@ -1,0 +1,315 @@
+//! Goal: the library's loop joins handles, sessions and transport: results, retries over broken
+//! links, shared links, questions to the metaserver, and its own end.
+//! Method: a transport that is itself a tiny cluster of one server and answers at once; faults
+//! are switched on from the test's thread. No network, and no runtime on the test's side.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::identity::{Identity, META_ID, PartyRole};
+use crate::protocol::message::{MetaAnswer, MetaRequest, Refusal, Request};
+use crate::protocol::types::{
+    Configuration, Epoch, Incarnation, KeySet, LinkId, LossEpoch, Member, Op, Origin, Position,
+    Record, Revision, ServerId, SessionId, ViewVersion, Written,
+};
+use crate::protocol::view::{ServerEntry, SetEntry, SetState, View};
+use crate::wire;
+
+use super::*;
+
+const S1: Member = Member { server: ServerId(1), incarnation: Incarnation(1) };
+const SETS: u16 = 4;
+const LOSS: LossEpoch = LossEpoch(0);
+
+/// What the tiny cluster knows, and which faults it has.
+#[derive(Default)]
+struct State {
+    records: BTreeMap<Bytes, (Bytes, Revision)>,
+    op: u64,
+    dials: u64,
+    origins: Vec<Origin>,
+    /// Executes the next write, breaks its link and answers nothing.
+    break_after_write: bool,
+    /// Answers no request.
+    silent: bool,
+}
+
+#[derive(Clone, Default)]
+struct Tiny(Arc<Mutex<State>>);
+
+struct TinyTransport {
+    cluster: Tiny,
+    events: Events,
+}
+
+impl Tiny {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn client(&self) -> Client {
+        let cluster = self.clone();
+        let transport = move |events| Ok(TinyTransport { cluster, events });
+        Client::start(&options(), transport).expect("a thread can be started")
+    }
+}
+
+fn options() -> ClientOptions {
+    let party = |role, id: &str| Identity { cluster: "tiny".to_owned(), role, id: id.to_owned() };
+    let metaserver = Endpoint { identity: party(PartyRole::Meta, META_ID), address: address(9) };
+    ClientOptions {
+        cluster: "tiny".to_owned(),
+        endpoints: vec![Endpoint::server("tiny", ServerId(1), address(1)), metaserver.clone()],
+        metaserver,
+        authority: PathBuf::new(),
+        certificate: PathBuf::new(),
+        key: PathBuf::new(),
+        limits: wire::Limits::default(),
+        timeout: Duration::from_secs(10),
+        outstanding_max: 8,
+    }
+}
+
+fn address(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+fn view() -> View {
+    let mut view = View::unborn(Default::default(), SETS);
+    view.version = ViewVersion(1);
+    view.servers =
+        vec![ServerEntry { id: S1.server, incarnation: S1.incarnation, workers: vec![address(1)] }];
+    for set in 0..SETS {
+        let configuration = Some(Configuration {
+            loss_epoch: LOSS,
+            epoch: Epoch(1),
+            primary: S1,
+            secondaries: Vec::new(),
+        });
+        view.sets[usize::from(set)] =
+            SetEntry { set: KeySet(set), configuration, state: SetState::Available };
+    }
+    view
+}
+
+impl State {
+    fn position(&self) -> Position {
+        Position { loss_epoch: LOSS, epoch: Epoch(1), op: Op(self.op) }
+    }
+
+    fn execute(&mut self, request: &Request) -> Answer {
+        if let Some(origin) = request.origin {
+            let earlier = self.origins.iter().any(|it| it.number == origin.number);
+            self.origins.push(origin);
+            if earlier {
+                return Answer::Written { position: self.position(), written: Written::Stored };
+            }
+        }
+        let position = self.position();
+        match &request.operation {
+            Operation::Get { key } => match self.records.get(key).cloned() {
+                Some((value, revision)) => Answer::Found { position, revision, value },
+                None => Answer::Absent { position },
+            },
+            Operation::Put { key, value } => {
+                self.op += 1;
+                let position = self.position();
+                self.records.insert(key.clone(), (value.clone(), position.revision()));
+                Answer::Written { position, written: Written::Stored }
+            }
+            Operation::Delete { key } => match self.records.remove(key) {
+                Some(_) => Answer::Written { position, written: Written::Deleted },
+                None => Answer::Absent { position },
+            },
+            Operation::Cas { key, .. } => {
+                let found = self.records.get(key).map(|(_, revision)| *revision);
+                Answer::Mismatch { position, found }
+            }
+            Operation::Incr { by, .. } => {
+                Answer::Written { position, written: Written::Counter(*by) }
+            }
+            Operation::Scan { set, prefix, after, items_max, .. } => {
+                let mine = self.records.iter().filter(|(key, _)| {
+                    crate::protocol::placement::key_set(key, SETS) == *set
+                        && key.starts_with(prefix)
+                        && after.as_ref().is_none_or(|after| *key > after)
+                });
+                let mut records: Vec<Record> = mine
+                    .map(|(key, (value, revision))| Record {
+                        key: key.clone(),
+                        value: value.clone(),
+                        revision: *revision,
+                    })
+                    .collect();
+                let more = records.len() > *items_max as usize;
+                records.truncate(*items_max as usize);
+                Answer::Page { position, records, more }
+            }
+        }
+    }
+}
+
+impl Transport for TinyTransport {
+    fn dial(&mut self, link: LinkId, endpoint: &Endpoint, _: Option<Member>) {
+        self.cluster.state().dials += 1;
+        let is_server = endpoint.identity.role == PartyRole::Server;
+        let peer = is_server.then_some(S1);
+        let bases = vec![(KeySet(0), Revision { loss_epoch: LOSS, op: Op(0) })];
+        self.events.push(Event::Up { link, peer, bases });
+    }
+
+    fn send(&mut self, link: LinkId, id: u64, request: &Request) {
+        let mut state = self.cluster.state();
+        if state.silent {
+            return;
+        }
+        let answer = state.execute(request);
+        if std::mem::take(&mut state.break_after_write) {
+            self.events.push(Event::Down { link, reason: "cut".to_owned() });
+        } else {
+            self.events.push(Event::Answer { link, id, answer });
+        }
+    }
+
+    fn ask(&mut self, link: LinkId, id: u64, request: &MetaRequest) {
+        let answer = match request {
+            MetaRequest::View => MetaAnswer::View(view()),
+            MetaRequest::Status => MetaAnswer::Status(Box::default()),
+            MetaRequest::Revive { .. } | MetaRequest::Fence { .. } => {
+                self.events.push(Event::Down { link, reason: "cut".to_owned() });
+                return;
+            }
+        };
+        self.events.push(Event::MetaAnswer { link, id, answer });
+    }
+
+    async fn shutdown(&mut self) {}
+}
+
+#[test]
+fn operations_give_typed_answers_with_positions() {
+    let client = Tiny::default().client();
+    let session = client.session();
+    let written = block_on(session.put("a", "1")).expect("the cluster is healthy");
+    assert_eq!(written.revision().op, Op(1));
+    let read = block_on(session.get("a")).expect("the cluster is healthy");
+    let item = Item { value: Bytes::from("1"), revision: written.revision() };
+    assert_eq!((read.position, read.item), (written.position, Some(item)));
+    let found = block_on(session.cas("a", Expect::Absent, None)).expect("it was looked at");
+    let revision = Some(written.revision());
+    assert_eq!(found, CasAnswer::Mismatch { position: written.position, found: revision });
+    assert_eq!(block_on(session.incr("n", 3)).expect("the cluster is healthy").value, 3);
+    assert!(block_on(session.delete("a")).expect("the cluster is healthy").existed);
+    assert!(!block_on(session.delete("a")).expect("the cluster is healthy").existed);
+    assert_eq!(block_on(session.get("a")).expect("the cluster is healthy").item, None);
+}
+
+#[test]
+fn a_write_whose_link_breaks_is_sent_again_as_the_same_write() {
+    let tiny = Tiny::default();
+    tiny.state().break_after_write = true;
+    let client = tiny.client();
+    block_on(client.session().put("a", "1")).expect("it is sent again");
+    let state = tiny.state();
+    assert_eq!((state.op, state.origins.len()), (1, 2));
+    assert_eq!(state.origins[0].number, state.origins[1].number);
+    assert_eq!(state.origins[0].base, state.origins[1].base);
+}
+
+#[test]
+fn sessions_share_one_link_and_have_ids_of_their_own() {
+    let tiny = Tiny::default();
+    let client = tiny.client();
+    let sessions = [client.session(), client.session(), tiny.client().session()];
+    for session in &sessions {
+        block_on(session.put("a", "1")).expect("the cluster is healthy");
+    }
+    let state = tiny.state();
+    let mut ids: Vec<SessionId> = state.origins.iter().map(|it| it.session).collect();
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), 3);
+    // Each of the two clients dials the server, and the metaserver if it began there.
+    assert!(state.dials <= 4, "{} dials", state.dials);
+}
+
+#[test]
+fn a_scan_merges_the_key_sets_in_the_order_of_keys() {
+    let client = Tiny::default().client();
+    let session = client.session();
+    let keys: Vec<String> = (0..50).map(|number| format!("p/{number:02}")).collect();
+    for key in keys.iter().rev().chain([&"q".to_owned()]) {
+        block_on(session.put(key.clone(), "v")).expect("the cluster is healthy");
+    }
+    let options = ScanOptions { page_items_max: 3, ..ScanOptions::default() };
+    let mut scan = session.scan("p/", options);
+    let mut found = Vec::new();
+    while let Some(record) = block_on(scan.next()).expect("the cluster is healthy") {
+        found.push(String::from_utf8_lossy(&record.key).into_owned());
+    }
+    assert_eq!(found, keys);
+}
+
+#[test]
+fn a_batch_larger_than_the_session_s_limit_is_done_in_order() {
+    let client = Tiny::default().client();
+    let operations =
+        (0..100).map(|number| Operation::Incr { key: Bytes::from("n"), by: number }).collect();
+    let results = block_on(client.session().batch(operations));
+    assert_eq!(results.len(), 100);
+    assert!(results.iter().all(Result::is_ok), "none is refused for being too many");
+}
+
+#[test]
+fn time_that_is_up_tells_reads_from_writes() {
+    let tiny = Tiny::default();
+    tiny.state().silent = true;
+    let client = tiny.client();
+    let session = client.session().with_timeout(Duration::from_millis(50));
+    let read = block_on(session.get("a")).expect_err("nobody answers");
+    assert!(read.is_surely_not_done(), "{read}");
+    let write = block_on(session.put("a", "1")).expect_err("nobody answers");
+    assert!(!write.is_surely_not_done(), "{write}");
+    assert!(write.to_string().starts_with("put \"a\" may or may not have been done"));
+}
+
+#[test]
+fn questions_that_change_the_cluster_are_asked_once() {
+    let client = Tiny::default().client();
+    let timeout = Duration::from_secs(10);
+    let status = block_on(client.ask(MetaRequest::Status, timeout));
+    assert!(matches!(status, Ok(MetaAnswer::Status(_))));
+    let fence = block_on(client.ask(MetaRequest::Fence { member: S1 }, timeout));
+    assert_eq!(fence, Err(AskError::Unknown { reason: "cut".to_owned() }));
+}
+
+#[test]
+fn a_closed_client_ends_what_is_in_flight() {
+    let tiny = Tiny::default();
+    tiny.state().silent = true;
+    let client = tiny.client();
+    let session = client.session();
+    let write = std::thread::spawn({
+        let session = session.clone();
+        move || block_on(session.put("a", "1"))
+    });
+    block_on(client.view(Duration::from_secs(10))).expect("the view is handed out");
+    block_on(client.close());
+    let error = write.join().expect("the thread lives").expect_err("the client is closed");
+    assert_eq!(error, Error::Closed { what: "put \"a\"".to_owned(), sent: true });
+    let error = block_on(session.get("a")).expect_err("the client is closed");
+    assert!(error.is_surely_not_done());
+}
+
+#[test]
+fn failures_say_what_and_what_to_do() {
+    let why = NotDone::Refused(Refusal::Lost);
+    let error = Error::NotDone { what: "get \"a\"".to_owned(), why };
+    assert!(error.to_string().contains("get \"a\" was not done"));
+    assert!(error.to_string().contains("admin revive"));
+}

@@ -1,0 +1,20 @@
+//! A cluster of real processes on this machine: made, started, killed and cleared away.
+//!
+//! The quick start and the cluster tests drive the released binary exactly as a person would:
+//! through `cluster.toml`, certificates on disk and signals. A process belongs to a cluster if
+//! its command line names the cluster's `cluster.toml`; so those that the metaserver started are
+//! found as well, and stopping ends with the proof that none is left.
+//!
+//! ```text
+//!   Plan -> Cluster::create (cluster.toml, certificates) -> start_* -> processes -> stop
+//! ```
+
+mod cluster;
+mod plan;
+mod ports;
+mod process;
+pub mod status;
+
+pub use cluster::Cluster;
+pub use plan::{ADMIN, CLIENT, Hosts, Plan};
+pub use process::{Process, Role};
