@@ -23,5 +23,6 @@ pub mod process;
 pub mod protocol;
 #[cfg(feature = "net")]
 pub mod roles;
+pub mod sim;
 pub mod store;
 pub mod wire;

@@ -1,4 +1,8 @@
 //! The one test binary of the product: everything that needs more than one module.
 
+#[cfg(feature = "net")]
 mod cluster;
+mod scenarios;
+mod simulation;
+#[cfg(feature = "net")]
 mod tidy;

@@ -58,11 +58,13 @@ pub fn isolated(test: impl FnOnce()) {
         .unwrap_or_else(|error| panic!("unshare can not be run ({error}): {REMEDY}"));
     let said =
         [run.stdout, run.stderr].map(|it| String::from_utf8_lossy(&it).into_owned()).concat();
+    // Indented, so that nobody takes the inner run's count for one of the outer.
+    let said: String = said.lines().map(|line| format!("    | {line}\n")).collect();
     // A run of no test at all would succeed too.
     let ran = said.contains("1 passed");
     assert!(
         run.status.success() && ran,
-        "inside its namespaces: {}\n{said}\n(if namespaces were refused: {REMEDY})",
+        "inside its namespaces: {}\n{said}(if namespaces were refused: {REMEDY})",
         run.status
     );
 }

@@ -52,7 +52,7 @@ pub const RULES: &[Rule] = &[
             ("src/net/a.rs", "use crate::protocol::replica::Replica;\n"),
             ("src/sim/a.rs", "use crate::store::durable;\n"),
             ("src/wire.rs", "use crate::{protocol::types, net};\n"),
-            ("src/wire.rs", "#[cfg(test)]\nmod tests {\n    use super::super::net;\n}\n"),
+            ("src/wire.rs", "//! A.\n#[cfg(test)]\nmod tests {\n    use super::super::net;\n}\n"),
             ("src/unheard_of.rs", "//! A.\n"),
         ],
         good: &[
@@ -61,7 +61,7 @@ pub const RULES: &[Rule] = &[
             ("src/net/a.rs", "use crate::protocol::message::Message;\n// crate::store\n"),
             ("src/lib.rs", "pub mod protocol;\nuse crate::net;\n"),
             ("src/roles/server.rs", "use crate::driver;\nuse crate::{net::tls, store};\n"),
-            ("src/wire.rs", "#[cfg(test)]\nmod tests {\n    use super::net;\n}\n"),
+            ("src/wire.rs", "//! A.\n#[cfg(test)]\nmod tests {\n    use super::net;\n}\n"),
             ("tests/a.rs", "use crate::net;\n"),
         ],
     },
@@ -113,11 +113,11 @@ fn import_table(file: &SourceFile) -> Vec<Finding> {
 
 /// Every path from the crate's root that the file names, with its line.
 fn named_paths(file: &SourceFile) -> Vec<(usize, String)> {
-    let tests_from = file.test_lines().next().map_or(usize::MAX, |it| it.0);
+    let inline_tests = file.product_lines().last().map_or(usize::MAX, |it| it.0);
     let mut found = Vec::new();
     for (line, text) in file.code_lines() {
         // A test module within the file is one level further down.
-        let up = "super::".repeat(depth(&file.path) + usize::from(line > tests_from));
+        let up = "super::".repeat(depth(&file.path) + usize::from(line > inline_tests));
         let mut roots: Vec<&str> = text.split("crate::").skip(1).collect();
         if let Some((before, after)) = text.split_once(up.as_str()) {
             // One `super` more than that would leave the crate, and does not compile.

@@ -27,15 +27,30 @@ impl SourceFile {
         ["src/protocol/", "src/sim/", "src/wire"].iter().any(|it| self.path.starts_with(it))
     }
 
-    /// Lines of `code` that are part of a test: all of a test file, and what follows
-    /// `#[cfg(test)]` in others, since test modules come last.
+    /// Lines of `code` that are part of a test: all of a test file, and what follows the
+    /// `#[cfg(test)]` of an inline module in others, since such modules come last.
     pub fn test_lines(&self) -> impl Iterator<Item = (usize, &str)> {
-        let first = if self.path.starts_with("tests/") || self.path.contains("/tests/") {
-            Some(1)
-        } else {
-            self.code_lines().find(|(_, line)| line.contains("#[cfg(test)]")).map(|it| it.0)
-        };
-        self.code_lines().filter(move |(number, _)| first.is_some_and(|it| *number >= it))
+        let first = self.tests_from();
+        self.code_lines().filter(move |(number, _)| *number >= first)
+    }
+
+    /// Lines of `code` that are in the product.
+    pub fn product_lines(&self) -> impl Iterator<Item = (usize, &str)> {
+        let first = self.tests_from();
+        self.code_lines().filter(move |(number, _)| *number < first)
+    }
+
+    /// The line from which on all is test.
+    fn tests_from(&self) -> usize {
+        let folders = self.path.starts_with("tests/") || self.path.contains("/tests/");
+        if folders || self.path.ends_with("/tests.rs") {
+            return 1;
+        }
+        let lines: Vec<&str> = self.code.lines().collect();
+        let inline = lines
+            .windows(2)
+            .position(|pair| pair[0].contains("#[cfg(test)]") && pair[1].trim_end().ends_with('{'));
+        inline.map_or(usize::MAX, |index| index + 1)
     }
 
     /// Lines of `code`, numbered from 1.
@@ -159,9 +174,14 @@ mod tests {
 
     #[test]
     fn test_lines_start_at_the_test_module() {
-        let file = SourceFile::new("src/a.rs", "fn a() {}\n#[cfg(test)]\nmod tests {}\n");
-        assert_eq!(file.test_lines().map(|it| it.0).collect::<Vec<_>>(), [2, 3]);
-        let file = SourceFile::new("tests/a.rs", "fn a() {}\n");
-        assert_eq!(file.test_lines().count(), 1);
+        let file = SourceFile::new("src/a.rs", "fn a() {}\n#[cfg(test)]\nmod tests {\n}\n");
+        assert_eq!(file.test_lines().map(|it| it.0).collect::<Vec<_>>(), [2, 3, 4]);
+        assert_eq!(file.product_lines().map(|it| it.0).collect::<Vec<_>>(), [1]);
+        for path in ["tests/a.rs", "src/a/tests.rs", "src/a/tests/b.rs"] {
+            assert_eq!(SourceFile::new(path, "fn a() {}\n").test_lines().count(), 1, "{path}");
+        }
+        // A module in a file of its own ends nothing here.
+        let file = SourceFile::new("src/a.rs", "#[cfg(test)]\nmod tests;\nfn a() {}\n");
+        assert_eq!(file.test_lines().count(), 0);
     }
 }

@@ -163,7 +163,7 @@ impl Replica {
     }
 
     fn answer_waiters(&mut self, ctx: &mut Context<'_>, entry: &Entry) {
-        let loss_epoch = self.position().loss_epoch;
+        let Position { loss_epoch, epoch, .. } = self.position();
         let Role::Primary(primary) = &mut self.role else { return };
         let position = Position { loss_epoch, epoch: entry.born, op: entry.op };
         for waiter in primary.requests.committed(entry) {
@@ -175,7 +175,8 @@ impl Replica {
                 Waiter::Judged(waiting, verdict) => {
                     let now = ctx.now;
                     if primary.phase == Phase::Open && primary.leased(now, ctx.timing.lease) {
-                        let answer = verdict.answer(position);
+                        // It is a read: its position names the epoch in which it was judged.
+                        let answer = verdict.answer(Position { epoch, ..position });
                         ctx.effect(WorkerEffect::Reply { ticket: waiting.ticket, answer });
                     } else {
                         primary.requests.enqueue(ctx, *waiting);

@@ -191,6 +191,10 @@ impl Replica {
         let Some(link) = following.link else { return };
         let Some(ask) = following.due.take() else { return };
         let accepted = following.accepted.min(self.log.appended());
+        if accepted < following.accepted {
+            // The log is still at it: this much now, the rest when it is appended.
+            following.due = Some(ask);
+        }
         let promise = ctx.timing.promise(ask.lease);
         self.bonds.promise(primary, epoch, ctx.now, ask.lease, promise);
         let message = PeerMessage::Ack { set, epoch, accepted, sent: ask.sent };

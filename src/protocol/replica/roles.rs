@@ -65,7 +65,8 @@ impl Replica {
         reopened: bool,
     ) {
         let epoch = self.epoch();
-        let continues = !reopened && epoch == old_epoch.next();
+        let was_primary = matches!(role, Role::Primary(_));
+        let continues = was_primary && !reopened && epoch == old_epoch.next();
         let mut primary = match role {
             Role::Primary(mut primary) => {
                 if reopened {

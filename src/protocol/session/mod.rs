@@ -68,7 +68,7 @@ impl SessionSettings {
             session,
             seed,
             outstanding_max: 4_096,
-            patience: Span::from_millis(1_000),
+            patience: Span::from_millis(100),
             backoff_min: Span::from_millis(10),
             backoff_max: Span::from_millis(200),
         }

@@ -62,6 +62,7 @@ fn stop(arguments: &Arguments) -> Result<()> {
 
 fn show(arguments: &Arguments) -> Result<()> {
     let mut cluster = create(&arguments.binary, &arguments.folder)?;
+    println!("A cluster of real processes in {}:", cluster.directory().display());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -112,7 +113,8 @@ async fn until_interrupted(cluster: &mut Cluster) -> Result<()> {
 }
 
 fn explain(arguments: &Arguments, cluster: &Cluster) {
-    let binary = arguments.binary.display();
+    let binary = arguments.binary.canonicalize().unwrap_or_else(|_| arguments.binary.clone());
+    let binary = binary.display();
     let config = cluster.config().path().display();
     println!("The cluster stays up. Use it:");
     println!("  alias tandem='{binary} --role client --config {config}'");

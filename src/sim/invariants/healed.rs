@@ -1,0 +1,76 @@
+//! Once faults have ended, everything is served and fully redundant again, within a bound.
+//!
+//! This is judged on a whole world: every key set has as many members as it should, all alive,
+//! and a primary whose replica answers.
+
+use crate::protocol::view::SetState;
+use crate::sim::Node;
+use crate::sim::world::World;
+
+/// What keeps the world from being served and redundant; none if nothing does.
+#[must_use]
+pub fn obstacle(world: &World) -> Option<String> {
+    unserved(world).or_else(|| thin(world))
+}
+
+/// A key set without a living primary.
+#[must_use]
+pub fn unserved(world: &World) -> Option<String> {
+    if world.meta.running.is_none() {
+        return Some("the metaserver is down".to_owned());
+    }
+    for set in 0..world.settings.key_sets {
+        let set = crate::protocol::types::KeySet(set);
+        let Some(row) = world.meta.disk.set(set) else { return Some(format!("{set} is unborn")) };
+        let Some(configuration) = &row.configuration else {
+            return Some(format!("{set} has no configuration"));
+        };
+        if row.state == SetState::Lost {
+            return Some(format!("{set} is lost"));
+        }
+        if !world.truth.is_alive(configuration.primary) {
+            return Some(format!("{set}: its primary {} is dead", configuration.primary));
+        }
+    }
+    None
+}
+
+/// A key set with fewer living members than it should have.
+#[must_use]
+pub fn thin(world: &World) -> Option<String> {
+    let alive = world.servers.keys().filter(|&&id| world.process_at(Node::Server(id)).is_some());
+    let copies = usize::from(world.settings.copies).min(alive.count());
+    for row in world.meta.disk.sets() {
+        let set = row.set;
+        let Some(configuration) = &row.configuration else { continue };
+        let dead = configuration.members().find(|&member| !world.truth.is_alive(member));
+        if let Some(dead) = dead {
+            return Some(format!("{set}: its member {dead} is dead"));
+        }
+        if configuration.copies() < copies {
+            return Some(format!("{set} has {} copies of {copies}", configuration.copies()));
+        }
+        if row.target.first() != Some(&configuration.primary.server) {
+            return Some(format!("{set}: {} is not its preferred primary", configuration.primary));
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    //! Goal: a world that is not whole is called so.
+    //! Method: a world in which nothing was started.
+
+    use super::*;
+    use crate::sim::Settings;
+    use crate::sim::trace::Trace;
+
+    #[test]
+    fn a_world_that_never_started_is_not_healed() {
+        let mut world = World::new(Settings::quiet(3, 2, 4), 1, Trace::default());
+        assert!(obstacle(&world).is_some());
+        world.start(Node::Meta);
+        assert!(obstacle(&world).is_some());
+    }
+}
