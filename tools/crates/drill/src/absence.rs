@@ -42,7 +42,7 @@ pub fn run(place: &Place, options: &Options) -> Result<Report> {
     let mut stage = Stage::start(place, &plan)?;
     let mut load = stage.load(usize::from(options.clients))?;
     let servers = servers(&stage)?;
-    let _ = load.take_wait_max();
+    let _ = load.take_slowest();
     stage.cluster.kill(Role::Meta)?;
     let begun = clock::now();
     let bar = bar("absence", options.length().as_millis() as u64)?;
@@ -63,7 +63,7 @@ pub fn run(place: &Place, options: &Options) -> Result<Report> {
     }
     bar.finish_and_clear();
     let away = load.tally();
-    let (wait_max, failure) = (load.take_wait_max(), load.first_failure());
+    let (wait_max, failure) = (load.take_slowest().wait, load.first_failure());
     let begun = clock::now();
     stage.cluster.start_meta()?;
     let status = stage.until_whole()?;

@@ -59,7 +59,7 @@ pub fn run(place: &Place, options: &Options) -> Result<Report> {
     let stage = Stage::start(place, &plan)?;
     let load = stage.load(2)?;
     let before = stage.until_whole()?;
-    let _ = load.take_wait_max();
+    let _ = load.take_slowest();
     let bar = bar("flood", options.length().as_millis() as u64)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -69,7 +69,7 @@ pub fn run(place: &Place, options: &Options) -> Result<Report> {
     drop(runtime);
     bar.finish_and_clear();
     let counts = counts?;
-    let (wait_max, failure) = (load.take_wait_max(), load.first_failure());
+    let (wait_max, failure) = (load.take_slowest().wait, load.first_failure());
     let after = stage.until_whole()?;
     let tally = load.finish(&stage.client)?;
     let mut report = Report::default();

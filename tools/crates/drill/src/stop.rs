@@ -46,16 +46,16 @@ pub fn run(place: &Place, options: &Options) -> Result<Report> {
         stage.until_progress(&load, 20)?;
         let busiest = status.servers.iter().max_by_key(|it| it.primary_of);
         let leaving = busiest.context("a cluster has servers")?;
-        let _ = load.take_wait_max();
+        let _ = load.take_slowest();
         let begun = clock::now();
         stage.cluster.terminate(Role::Server(leaving.id), STOPPED)?;
         let stopped = clock::now().since(begun);
         stage.cluster.start_server(leaving.id)?;
         stage.until_whole()?;
         let length = clock::now().since(begun);
-        let with = load.take_wait_max();
+        let with = load.take_slowest();
         pass(Duration::from(length), &indicatif::ProgressBar::hidden())?;
-        let without = load.take_wait_max();
+        let without = load.take_slowest();
         load.check()?;
         bar.suspend(|| {
             println!(
@@ -65,13 +65,14 @@ pub fn run(place: &Place, options: &Options) -> Result<Report> {
                 leaving.primary_of,
                 ms(stopped),
                 ms(length),
-                ms(with),
-                ms(without),
+                ms(with.wait),
+                ms(without.wait),
                 load.tally().failed()
             );
+            println!("            the longest: {}", with.what);
         });
-        disturbed.push(with);
-        undisturbed.push(without);
+        disturbed.push(with.wait);
+        undisturbed.push(without.wait);
         stopping.push(stopped);
         bar.inc(1);
     }

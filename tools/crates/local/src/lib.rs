@@ -21,6 +21,6 @@ pub mod status;
 pub mod wait;
 
 pub use cluster::Cluster;
-pub use load::{Load, Tally};
+pub use load::{Load, Slowest, Tally};
 pub use plan::{ADMIN, CLIENT, Hosts, Plan};
 pub use process::{Process, Role};

@@ -39,6 +39,14 @@ impl Tally {
     }
 }
 
+/// The request that waited longest.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Slowest {
+    pub wait: Span,
+    /// Its key, and when it was answered, to be found in logs.
+    pub what: String,
+}
+
 /// Writers and readers at work. Dropped without `finish`, they end by themselves.
 #[derive(Debug, Default)]
 pub struct Load {
@@ -55,8 +63,7 @@ struct Shared {
     writes: AtomicU64,
     not_done: AtomicU64,
     unknown: AtomicU64,
-    /// Longest wait for an answer since it was last taken, in nanoseconds.
-    wait_max: AtomicU64,
+    slowest: Mutex<Slowest>,
     /// The first broken promise: it ends the load.
     violation: Mutex<Option<Violation>>,
     /// The first request that failed, in words.
@@ -115,10 +122,10 @@ impl Load {
         self.tally().writes
     }
 
-    /// The longest wait for an answer that came since this was last asked.
+    /// The request that waited longest for its answer since this was last asked.
     #[must_use]
-    pub fn take_wait_max(&self) -> Span {
-        Span(self.shared.wait_max.swap(0, Ordering::Relaxed))
+    pub fn take_slowest(&self) -> Slowest {
+        std::mem::take(&mut *self.shared.slowest.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Fails once a promise was broken.
@@ -173,8 +180,13 @@ impl Shared {
         !self.stop.load(Ordering::Relaxed)
     }
 
-    fn on_waited(&self, begun: Time) {
-        self.wait_max.fetch_max(clock::now().since(begun).0, Ordering::Relaxed);
+    fn on_waited(&self, begun: Time, verb: &str, key: &str) {
+        let wait = clock::now().since(begun);
+        let mut slowest = self.slowest.lock().unwrap_or_else(PoisonError::into_inner);
+        if wait > slowest.wait {
+            let what = format!("{verb} '{key}' answered at {}", clock::wall_clock());
+            *slowest = Slowest { wait, what };
+        }
     }
 
     fn on_failed(&self, count: &AtomicU64, words: String) {
@@ -215,7 +227,7 @@ impl Writer {
         shared.ledger.on_attempt(&key, *number);
         let begun = clock::now();
         let written = block_on(session.put(key.clone(), number.to_string()));
-        shared.on_waited(begun);
+        shared.on_waited(begun, "put", &key);
         match written {
             Ok(_) => {
                 shared.ledger.on_acknowledged(&key, *number);
@@ -236,7 +248,7 @@ fn read(session: &Session, shared: &Shared, turn: usize) {
     let Some(key) = shared.ledger.pick(turn) else { return };
     let begun = clock::now();
     let judged = judge(session, &shared.ledger, &key);
-    shared.on_waited(begun);
+    shared.on_waited(begun, "get", &key);
     match judged {
         Ok(()) => {
             shared.reads.fetch_add(1, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! Frames that end early, and frames that claim 4 GiB, from a client with a good certificate.
+//! Frames that end early, and frames that claim 4 GiB, from a party with a good certificate.
 //!
 //! The first of them comes in place of the `Hello`, the second after a good one.
 
@@ -18,7 +18,6 @@ use tandem::config::ClusterConfig;
 use tandem::identity::NODE_NAME;
 use tandem::net::ALPN;
 use tandem::wire::{self, Limits};
-use tandem_local::CLIENT;
 
 use super::Met;
 use super::handshakes::{Kind, Target};
@@ -42,7 +41,7 @@ pub async fn attack(
 ) -> Result<Met> {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let mut endpoint = quinn::Endpoint::client(any).context("no free UDP port")?;
-    endpoint.set_default_client_config(good_client(config)?);
+    endpoint.set_default_client_config(good_tls(config, target)?);
     let bytes = bytes(kind, target)?;
     let mut met = Met::default();
     let mut done = 0;
@@ -87,7 +86,7 @@ async fn attempt(connecting: quinn::Connecting, bytes: &[u8]) -> Option<Connecti
 /// What is sent.
 fn bytes(kind: Kind, target: &Target) -> Result<BytesMut> {
     let mut bytes = BytesMut::new();
-    let hello = target.client_hello();
+    let hello = target.good_hello();
     match kind {
         Kind::Truncated | Kind::Huge => {
             wire::encode_hello(&mut bytes, &Limits::default(), &hello)?;
@@ -101,6 +100,7 @@ fn bytes(kind: Kind, target: &Target) -> Result<BytesMut> {
     }
     let number = match kind {
         Kind::TruncatedHello | Kind::HugeHello => wire::Kind::Hello,
+        _ if target.member.is_none() && target.good_hello().from.is_some() => wire::Kind::ToMeta,
         _ => wire::Kind::MetaRequest,
     };
     let claimed = if matches!(kind, Kind::Huge | Kind::HugeHello) { u32::MAX } else { 200 };
@@ -110,10 +110,9 @@ fn bytes(kind: Kind, target: &Target) -> Result<BytesMut> {
     Ok(bytes)
 }
 
-/// TLS of a client that the cluster knows.
-fn good_client(config: &ClusterConfig) -> Result<quinn::ClientConfig> {
-    let identity = config.client_or_admin(CLIENT).context("every plan lists this client")?;
-    let files = config.credential_files(&identity);
+/// TLS of a party that `target` lets in.
+fn good_tls(config: &ClusterConfig, target: &Target) -> Result<quinn::ClientConfig> {
+    let files = config.credential_files(&target.good_party(config)?);
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(config.ca_file())?)?;
     let chain = CertificateDer::pem_file_iter(&files.certificate)?.collect::<Result<_, _>>()?;

@@ -23,6 +23,9 @@ use tokio::task::JoinSet;
 use super::Met;
 use crate::flood;
 
+/// Whom the attacker's certificates name where they name a server.
+const ATTACKER: Member = Member { server: ServerId(2), incarnation: Incarnation(1_000) };
+
 /// Attempts under way at once: below what makes an endpoint ask for a proof of the address.
 const AT_ONCE: u64 = 6;
 
@@ -130,9 +133,24 @@ impl Target {
         ])
     }
 
-    /// A good client's `Hello`, where clients may come.
-    pub fn client_hello(&self) -> Hello {
-        Hello { to: self.member, ..flood::hello() }
+    /// Who may come here: a client, or a server where only servers may.
+    ///
+    /// # Errors
+    /// The cluster lists no client.
+    pub fn good_party(&self, config: &ClusterConfig) -> Result<Identity> {
+        if self.purpose == Purpose::Control {
+            return Ok(config.server_identity(ATTACKER.server));
+        }
+        config.client_or_admin(CLIENT).context("every plan lists this client")
+    }
+
+    /// What that party says.
+    pub fn good_hello(&self) -> Hello {
+        let hello = Hello { to: self.member, ..flood::hello() };
+        if self.purpose == Purpose::Control {
+            return Hello { purpose: self.purpose, from: Some(ATTACKER), ..hello };
+        }
+        hello
     }
 }
 
@@ -176,8 +194,9 @@ pub async fn attack(
 fn hello(kind: Kind, target: &Target) -> Hello {
     let server = Hello {
         purpose: target.purpose,
-        from: Some(Member { server: ServerId(2), incarnation: Incarnation(1_000) }),
-        ..target.client_hello()
+        from: Some(ATTACKER),
+        to: target.member,
+        ..flood::hello()
     };
     match kind {
         Kind::ClientAsServer => Hello {
@@ -206,7 +225,7 @@ fn hello(kind: Kind, target: &Target) -> Hello {
 
 /// What the attacker shows; it trusts the cluster's authority like everybody.
 fn credentials(config: &ClusterConfig, kind: Kind, target: &Target) -> Result<Credentials> {
-    let server = config.server_identity(ServerId(2));
+    let server = config.server_identity(ATTACKER.server);
     let client = config.client_or_admin(CLIENT).context("every plan lists this client")?;
     let own = |identity: &Identity| {
         let files = config.credential_files(identity);
