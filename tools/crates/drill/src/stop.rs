@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::Args;
 use tandem::clock;
+use tandem::protocol::placement;
 use tandem::protocol::time::Span;
 use tandem_local::{Plan, Role};
 
@@ -69,7 +70,8 @@ pub fn run(place: &Place, options: &Options) -> Result<Report> {
                 ms(without.wait),
                 load.tally().failed()
             );
-            println!("            the longest: {}", with.what);
+            let set = placement::key_set(with.key.as_bytes(), options.key_sets);
+            println!("            the longest: {} in key set {set}", with.what);
         });
         disturbed.push(with.wait);
         undisturbed.push(without.wait);

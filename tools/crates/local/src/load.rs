@@ -43,7 +43,8 @@ impl Tally {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Slowest {
     pub wait: Span,
-    /// Its key, and when it was answered, to be found in logs.
+    pub key: String,
+    /// What it was and when it was answered, to be found in logs.
     pub what: String,
 }
 
@@ -185,7 +186,7 @@ impl Shared {
         let mut slowest = self.slowest.lock().unwrap_or_else(PoisonError::into_inner);
         if wait > slowest.wait {
             let what = format!("{verb} '{key}' answered at {}", clock::wall_clock());
-            *slowest = Slowest { wait, what };
+            *slowest = Slowest { wait, key: key.to_owned(), what };
         }
     }
 
