@@ -46,7 +46,8 @@ struct Script {
 }
 
 fn span(text: &str) -> Result<Span, String> {
-    let parse = |number: &str, unit: u64| number.parse().map(|it: u64| Span::from_millis(it * unit));
+    let parse =
+        |number: &str, unit: u64| number.parse().map(|it: u64| Span::from_millis(it * unit));
     let parsed = match (text.strip_suffix("ms"), text.strip_suffix('s')) {
         (Some(number), _) => parse(number, 1),
         (None, Some(number)) => parse(number, 1_000),

@@ -5,10 +5,10 @@
 
 use std::collections::BTreeMap;
 
+use super::Process;
 use super::node::{Wake, Wanted};
 use super::truth::{OperationId, WriteId};
 use super::workload::Workload;
-use super::Process;
 use crate::protocol::Machine;
 use crate::protocol::message::{AckLevel, Answer, Operation, ReadLevel, Refusal, Request};
 use crate::protocol::session::{
@@ -173,7 +173,11 @@ impl Machine for Pinned {
 
     fn handle(&mut self, now: Time, input: SessionInput, effects: &mut Vec<SessionEffect>) {
         let (peer, worker) = (self.peer(), WorkerId(0));
-        let connect = SessionEffect::Connect { peer, worker, address: super::processes::address(self.server) };
+        let connect = SessionEffect::Connect {
+            peer,
+            worker,
+            address: super::processes::address(self.server),
+        };
         match input {
             SessionInput::Tick => {}
             SessionInput::Submit { call, operation, deadline } => {

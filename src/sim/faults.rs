@@ -1,8 +1,8 @@
 //! Faults: what may go wrong with nodes and with what is between them.
 
+use super::Node;
 use super::node::Fate;
 use super::world::{Event, World};
-use super::Node;
 use crate::protocol::time::Span;
 
 /// One thing that goes wrong, or ends.

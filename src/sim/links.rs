@@ -285,9 +285,7 @@ impl World {
             (Purpose::Control, Side::Dialler) => Input::Worker(WorkerInput::MetaDown),
             (Purpose::Control, Side::Acceptor) => Input::Meta(MetaInput::ServerDown { link }),
             (Purpose::Client, Side::Dialler) => Input::Client(SessionInput::LinkDown { link }),
-            (Purpose::Client, Side::Acceptor) => {
-                Input::Worker(WorkerInput::ClientGone { link })
-            }
+            (Purpose::Client, Side::Acceptor) => Input::Worker(WorkerInput::ClientGone { link }),
             (Purpose::Replication | Purpose::Bulk, _) => {
                 Input::Worker(WorkerInput::PeerDown { link })
             }

@@ -14,9 +14,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::rng::Rng;
 use super::{Node, Process};
-use crate::protocol::message::{
-    Answer, PeerMessage, Purpose, Request, ToMeta, ToServer,
-};
+use crate::protocol::message::{Answer, PeerMessage, Purpose, Request, ToMeta, ToServer};
 use crate::protocol::time::{Span, Time};
 use crate::protocol::types::{KeySet, LinkId};
 

@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::clients::ClientProcess;
 use super::agenda::Entered;
+use super::clients::ClientProcess;
 use super::clock::NodeClock;
 use super::disk::{MetaDisk, StateDirectory};
 use super::{Process, ServerId};

@@ -321,9 +321,7 @@ impl World {
             MetaNote::Suspected { member } => Moment::at("suspected", &[server(member.server)]),
             MetaNote::Heard { .. } | MetaNote::Born { .. } => return,
             MetaNote::Dead { member } => Moment::at("dead", &[server(member.server)]),
-            MetaNote::Promoted { primary, .. } => {
-                Moment::at("promoted", &[server(primary.server)])
-            }
+            MetaNote::Promoted { primary, .. } => Moment::at("promoted", &[server(primary.server)]),
             MetaNote::Removed { member, .. } => Moment::at("removed", &[server(member.server)]),
             MetaNote::Added { member, .. } => Moment::at("added", &[server(member.server)]),
             MetaNote::HandedOver { to, .. } => Moment::at("handed over", &[server(to.server)]),

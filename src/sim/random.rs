@@ -89,7 +89,8 @@ pub fn simulate(seed: u64, options: Options) -> Report {
     let settings = draw_settings(&mut rng);
     let trace = if options.text { Trace::with_text() } else { Trace::default() };
     let now = World::new(settings, rng.next_u64(), trace);
-    let mut driver = Driver { world: now, swarm: Swarm::draw(&mut rng), rng, coverage: Coverage::default() };
+    let mut driver =
+        Driver { world: now, swarm: Swarm::draw(&mut rng), rng, coverage: Coverage::default() };
     driver.world.steps_max = options.steps_max;
     driver.begin();
     driver.trouble(options.trouble);

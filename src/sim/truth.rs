@@ -7,8 +7,8 @@ use super::Process;
 use super::trace::fold;
 use crate::protocol::message::{Answer, Operation, Request};
 use crate::protocol::types::{
-    Change, Configuration, Entry, Epoch, Key, KeySet, LossEpoch, Member, Op, Origin,
-    RequestNumber, Revision, ServerId, SessionId, Value, Written,
+    Change, Configuration, Entry, Epoch, Key, KeySet, LossEpoch, Member, Op, Origin, RequestNumber,
+    Revision, ServerId, SessionId, Value, Written,
 };
 
 /// Names an operation of a client over all its attempts.
@@ -31,33 +31,96 @@ pub enum Ending<'a> {
 #[derive(Clone, Copy, Debug)]
 pub enum Fact<'a> {
     /// The metaserver's disk holds this configuration.
-    Configured { set: KeySet, configuration: &'a Configuration },
-    Started { process: Process, server: ServerId },
+    Configured {
+        set: KeySet,
+        configuration: &'a Configuration,
+    },
+    Started {
+        process: Process,
+        server: ServerId,
+    },
     /// The process learned which member it is.
-    Registered { process: Process, member: Member },
-    Died { process: Process },
+    Registered {
+        process: Process,
+        member: Member,
+    },
+    Died {
+        process: Process,
+    },
     /// A process knows this configuration of `set`.
-    Viewed { process: Process, set: KeySet, epoch: Epoch },
-    Appended { process: Process, set: KeySet, entries: &'a [Entry] },
-    Cut { process: Process, set: KeySet, through: Op },
-    Applied { process: Process, set: KeySet, revision: Revision, entry: &'a Entry, copying: bool },
+    Viewed {
+        process: Process,
+        set: KeySet,
+        epoch: Epoch,
+    },
+    Appended {
+        process: Process,
+        set: KeySet,
+        entries: &'a [Entry],
+    },
+    Cut {
+        process: Process,
+        set: KeySet,
+        through: Op,
+    },
+    Applied {
+        process: Process,
+        set: KeySet,
+        revision: Revision,
+        entry: &'a Entry,
+        copying: bool,
+    },
     /// A chunk of a copy is stored; `first` and `last` mark the ends of its run.
-    Chunk { process: Process, set: KeySet, read_at: Revision, first: bool, last: bool },
-    Cleared { process: Process, set: KeySet },
+    Chunk {
+        process: Process,
+        set: KeySet,
+        read_at: Revision,
+        first: bool,
+        last: bool,
+    },
+    Cleared {
+        process: Process,
+        set: KeySet,
+    },
     /// A primary says that it answers from now on.
-    Opened { process: Process, set: KeySet, epoch: Epoch },
+    Opened {
+        process: Process,
+        set: KeySet,
+        epoch: Epoch,
+    },
     /// A server was handed a client's request.
-    Requested { process: Process },
+    Requested {
+        process: Process,
+    },
     /// A server gave an answer to a client's request.
-    Answered { process: Process, set: KeySet, request: &'a Request, answer: &'a Answer },
+    Answered {
+        process: Process,
+        set: KeySet,
+        request: &'a Request,
+        answer: &'a Answer,
+    },
     /// A process dropped requests whose client is gone.
-    Abandoned { process: Process, requests: usize },
+    Abandoned {
+        process: Process,
+        requests: usize,
+    },
     /// A client began an operation.
-    Invoked { operation: OperationId, set: KeySet, what: &'a Operation },
+    Invoked {
+        operation: OperationId,
+        set: KeySet,
+        what: &'a Operation,
+    },
     /// A client's operation ended; `write` names it where one of its attempts was sent.
-    Ended { operation: OperationId, write: Option<WriteId>, ending: Ending<'a> },
+    Ended {
+        operation: OperationId,
+        write: Option<WriteId>,
+        ending: Ending<'a>,
+    },
     /// An honest process accused another one.
-    Accused { process: Process, reason: &'static str },
+    Accused {
+        process: Process,
+        reason: &'static str,
+    },
 }
 
 /// A write at its place in a key set.
@@ -204,11 +267,7 @@ impl Truth {
         copy.applied = copy.applied.max(revision.op);
         copy.log = copy.log.split_off(&revision.op.next());
         let place = (revision.loss_epoch, revision.op);
-        self.committed
-            .entry(set)
-            .or_default()
-            .entry(place)
-            .or_insert_with(|| Committed::of(entry));
+        self.committed.entry(set).or_default().entry(place).or_insert_with(|| Committed::of(entry));
         if let Some(origin) = entry.origin {
             self.writes.entry((set, write_id(origin))).or_insert(place);
         }

@@ -3,9 +3,9 @@
 //! Few keys make operations meet each other. Every value is unique, so that a read tells which
 //! write it saw.
 
+use super::ClientId;
 use super::rng::Rng;
 use super::world::{Event, World};
-use super::ClientId;
 use crate::protocol::message::{Expect, Operation};
 use crate::protocol::placement::key_set;
 use crate::protocol::time::Span;
@@ -64,7 +64,8 @@ impl Workload {
 /// `count` keys for each of `key_sets` key sets, in the order of the sets.
 #[must_use]
 pub fn keys_for(key_sets: u16, count: usize) -> Vec<Key> {
-    (0..key_sets).flat_map(|set| (0..count).map(move |index| (set, index)))
+    (0..key_sets)
+        .flat_map(|set| (0..count).map(move |index| (set, index)))
         .map(|(set, index)| key_in(KeySet(set), key_sets, &format!("{set}/{index}")))
         .collect()
 }

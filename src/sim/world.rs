@@ -31,33 +31,82 @@ use crate::protocol::view::View;
 /// Something that may happen next.
 #[derive(Clone, Debug)]
 pub enum Event {
-    Tick { node: Node, process: Process },
+    Tick {
+        node: Node,
+        process: Process,
+    },
     /// The head of a lane is due at the side named.
-    Lane { link: LinkId, to: Side, channel: Channel },
-    Datagram { link: LinkId, to: Side, payload: Payload },
-    Dial { node: Node, process: Process, target: Target },
+    Lane {
+        link: LinkId,
+        to: Side,
+        channel: Channel,
+    },
+    Datagram {
+        link: LinkId,
+        to: Side,
+        payload: Payload,
+    },
+    Dial {
+        node: Node,
+        process: Process,
+        target: Target,
+    },
     /// A client learns that it was not connected.
-    DialFailed { client: ClientId, process: Process, peer: Member },
+    DialFailed {
+        client: ClientId,
+        process: Process,
+        peer: Member,
+    },
     /// A connection attempt reaches the other side.
-    Accept { link: LinkId },
+    Accept {
+        link: LinkId,
+    },
     /// The acceptance reaches the dialler.
-    Up { link: LinkId },
+    Up {
+        link: LinkId,
+    },
     /// An end notices that its connection is gone.
-    Down { link: LinkId, side: Side },
+    Down {
+        link: LinkId,
+        side: Side,
+    },
     /// Time to see whether a connection was silent for too long.
-    IdleCheck { link: LinkId },
+    IdleCheck {
+        link: LinkId,
+    },
     /// A store effect is done.
-    Completed { server: ServerId, process: Process, input: WorkerInput },
+    Completed {
+        server: ServerId,
+        process: Process,
+        input: WorkerInput,
+    },
     /// The oldest transaction of the metaserver is durable.
-    Persisted { process: Process },
-    ViewAsked { client: ClientId, node: Node },
-    ViewGiven { client: ClientId, view: View },
+    Persisted {
+        process: Process,
+    },
+    ViewAsked {
+        client: ClientId,
+        node: Node,
+    },
+    ViewGiven {
+        client: ClientId,
+        view: View,
+    },
     /// A client wants to begin an operation.
-    Wish { client: ClientId },
-    Thaw { node: Node },
-    Start { node: Node },
+    Wish {
+        client: ClientId,
+    },
+    Thaw {
+        node: Node,
+    },
+    Start {
+        node: Node,
+    },
     /// The kernel tells the spawner of a process's end.
-    ExitSeen { server: ServerId, process: Process },
+    ExitSeen {
+        server: ServerId,
+        process: Process,
+    },
     Fault(Fault),
 }
 
@@ -179,7 +228,12 @@ impl World {
     }
 
     /// Begins an operation of a client, to be done within `patience` by the client's clock.
-    pub fn submit(&mut self, client: ClientId, operation: Operation, patience: Span) -> OperationId {
+    pub fn submit(
+        &mut self,
+        client: ClientId,
+        operation: Operation,
+        patience: Span,
+    ) -> OperationId {
         self.operation_last += 1;
         let id = OperationId(self.operation_last);
         let set = operation.key_set(self.settings.key_sets);
@@ -331,9 +385,7 @@ impl World {
         let Some(process) = self.process_at(node) else { return };
         let deadline = match node {
             Node::Meta => self.meta.running.as_ref().and_then(|it| it.machine.deadline()),
-            Node::Server(server) => {
-                self.running(server).and_then(|it| it.worker.deadline())
-            }
+            Node::Server(server) => self.running(server).and_then(|it| it.worker.deadline()),
             Node::Client(client) => {
                 self.clients.get(&client).and_then(|it| it.running.machine.deadline())
             }

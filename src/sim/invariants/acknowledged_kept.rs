@@ -25,8 +25,11 @@ impl Invariant for AcknowledgedKept {
                 let place = (position.loss_epoch, position.op);
                 let there = truth.committed_at(set, position.revision());
                 if there.is_none_or(|there| there.write != Some(write)) {
-                    return Err(format!("{write:?} acknowledged at {position} of {set}, where \
-                        {:?} was committed", there.map(|it| it.write)));
+                    return Err(format!(
+                        "{write:?} acknowledged at {position} of {set}, where \
+                        {:?} was committed",
+                        there.map(|it| it.write)
+                    ));
                 }
                 let known = self.acknowledged.entry(set).or_default().insert(place, write);
                 if known.is_some_and(|known| known != write) {
@@ -69,8 +72,10 @@ impl AcknowledgedKept {
         if holds {
             return Ok(());
         }
-        Err(format!("{process:?} opened {set} in {epoch} without {op} of {loss}, which was \
-            acknowledged"))
+        Err(format!(
+            "{process:?} opened {set} in {epoch} without {op} of {loss}, which was \
+            acknowledged"
+        ))
     }
 }
 

@@ -39,7 +39,9 @@ impl Invariant for EpochsGrow {
                     return Err(format!("{process:?} went from {known:?} to {epoch} of {set}"));
                 }
                 if !truth.history.contains_key(&(set, epoch)) {
-                    return Err(format!("{process:?} knows {epoch} of {set}, which is not durable"));
+                    return Err(format!(
+                        "{process:?} knows {epoch} of {set}, which is not durable"
+                    ));
                 }
                 Ok(())
             }

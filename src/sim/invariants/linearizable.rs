@@ -218,13 +218,7 @@ fn number(found: Option<&(Value, Revision)>) -> Option<i64> {
     }
 }
 
-fn page(
-    state: &State,
-    prefix: &Key,
-    after: Option<&Key>,
-    records: &[Record],
-    more: bool,
-) -> bool {
+fn page(state: &State, prefix: &Key, after: Option<&Key>, records: &[Record], more: bool) -> bool {
     let inside = |key: &Key| key.starts_with(prefix) && after.is_none_or(|after| after < key);
     let mut there = state.iter().filter(|(key, _)| inside(key));
     let same = records.iter().all(|record| {
@@ -302,10 +296,8 @@ mod tests {
 
     #[test]
     fn reads_that_go_back_are_rejected() {
-        let history = [
-            (1, 2, get("a"), None, found(2, "y")),
-            (3, 4, get("a"), None, found(1, "x")),
-        ];
+        let history =
+            [(1, 2, get("a"), None, found(2, "y")), (3, 4, get("a"), None, found(1, "x"))];
         assert!(judged(&history).is_err());
     }
 
