@@ -12,7 +12,8 @@ use crate::protocol::types::ServerId;
 /// A process that dies within this time of its start died young.
 const YOUNG: Span = Span::from_millis(5_000);
 
-/// The first wait before starting a server again whose process died young, and the longest.
+/// A process that died young is started again at once; the wait after the second time, and the
+/// longest.
 const WAIT_FIRST: Span = Span::from_millis(1_000);
 const WAIT_MAX: Span = Span::from_millis(30_000);
 
@@ -62,8 +63,8 @@ impl Spawning {
         let young = now.since(started) < YOUNG;
         self.died_young = if young { (self.died_young + 1).min(16) } else { 0 };
         let wait = match self.died_young {
-            0 => Span::ZERO,
-            count => WAIT_FIRST.scaled(1 << (count - 1), 1).min(WAIT_MAX),
+            0 | 1 => Span::ZERO,
+            count => WAIT_FIRST.scaled(1 << (count - 2), 1).min(WAIT_MAX),
         };
         self.phase = Phase::Idle { after: now + wait };
     }

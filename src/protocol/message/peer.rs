@@ -1,0 +1,107 @@
+//! Server to server: replication, copies, leases.
+
+use serde::{Deserialize, Serialize};
+
+use crate::protocol::time::{Span, Time};
+use crate::protocol::types::{
+    Configuration, Entry, Epoch, Key, KeySet, Member, Op, Position, Record, RequestNumber, RunId,
+    SessionId, Written,
+};
+
+/// What a message of a primary asks its receiver to promise, and when it was sent.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd, Hash, Serialize, Deserialize)]
+pub struct LeaseAsk {
+    /// The primary's own clock at sending; echoed by the acknowledgement, meaningless elsewhere.
+    pub sent: Time,
+    /// The lease that the primary will take from the acknowledgement.
+    pub lease: Span,
+}
+
+/// One duplicate record: what a session's write was answered.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd, Hash, Serialize, Deserialize)]
+pub struct DedupRecord {
+    pub session: SessionId,
+    pub number: RequestNumber,
+    /// The session has its answers to all its writes below this number.
+    pub answered_below: RequestNumber,
+    pub position: Position,
+    pub written: Written,
+}
+
+/// The duplicate records of a key set at its committed point.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Ord, PartialOrd, Hash, Serialize, Deserialize)]
+pub struct DedupSnapshot {
+    /// Records at or below this op may be gone.
+    pub horizon: Op,
+    pub records: Vec<DedupRecord>,
+}
+
+/// Server to server.
+#[derive(Clone, Debug, Eq, PartialEq, Hash, Serialize, Deserialize)]
+pub enum PeerMessage {
+    /// A primary's first message of an epoch to a secondary, and the first on a new connection.
+    NewEpoch {
+        set: KeySet,
+        configuration: Configuration,
+        committed: Op,
+        prepared: Op,
+        ask: LeaseAsk,
+    },
+    /// Writes in order; `commit` is the commit point, and may come without entries.
+    Prepare { set: KeySet, epoch: Epoch, entries: Vec<Entry>, commit: Op, ask: LeaseAsk },
+    /// The sender has everything up to `accepted`, accepted in `epoch`, and makes the promise
+    /// that the message sent at `sent` asked for.
+    Ack { set: KeySet, epoch: Epoch, accepted: Op, sent: Time },
+    /// The sender learned a higher configuration and is fenced from the receiver's epoch.
+    Fenced { set: KeySet, configuration: Configuration },
+    /// The named primary's own word that it serves nothing more in that epoch.
+    Resigned { set: KeySet, epoch: Epoch, member: Member },
+    /// Starts a copy run at a learner. The live feed follows on the same lane from
+    /// `committed + 1`, chunks come on the bulk link. `dedup` is as of `committed`.
+    RunStart {
+        set: KeySet,
+        run: RunId,
+        configuration: Configuration,
+        committed: Op,
+        dedup: DedupSnapshot,
+        ask: LeaseAsk,
+    },
+    /// All live records with `after < key <= through` (none = open end) as of op `read_at`.
+    CopyChunk {
+        set: KeySet,
+        run: RunId,
+        after: Option<Key>,
+        through: Option<Key>,
+        read_at: Op,
+        records: Vec<Record>,
+    },
+    /// The learner holds the chunk that ended at `through`; none = the last one.
+    ChunkStored { set: KeySet, run: RunId, through: Option<Key> },
+    /// The learner does not know this run, or dropped it.
+    RunLost { set: KeySet, run: RunId },
+    /// Datagram: renew the leases of these sets.
+    Beacon { number: u64, ask: LeaseAsk, sets: Vec<(KeySet, Epoch)> },
+    /// Datagram: the promise asked for by beacon `number`, for these sets only, each with the
+    /// epoch it was granted in and the receiver's accepted point as progress.
+    Grant { number: u64, sent: Time, sets: Vec<(KeySet, Epoch, Op)> },
+}
+
+impl PeerMessage {
+    /// The promise that it asks its receiver for, if it asks for one.
+    #[must_use]
+    pub fn ask(&self) -> Option<LeaseAsk> {
+        match self {
+            PeerMessage::NewEpoch { ask, .. }
+            | PeerMessage::Prepare { ask, .. }
+            | PeerMessage::RunStart { ask, .. }
+            | PeerMessage::Beacon { ask, .. } => Some(*ask),
+            PeerMessage::Ack { .. }
+            | PeerMessage::Fenced { .. }
+            | PeerMessage::Resigned { .. }
+            | PeerMessage::CopyChunk { .. }
+            | PeerMessage::ChunkStored { .. }
+            | PeerMessage::RunLost { .. }
+            | PeerMessage::Grant { .. } => None,
+        }
+    }
+}
