@@ -19,6 +19,12 @@ pub struct Limits {
     pub dedup_records_max: usize,
     /// A learner that is this many writes behind loses its run.
     pub learner_lag_ops_max: u64,
+    /// And so does one with more bytes of writes on their way.
+    pub learner_lag_bytes_max: usize,
+    /// Most bytes in the windows of all key sets of a worker: what a new link is sent at once.
+    pub worker_window_bytes_max: usize,
+    /// The longest lease that a message may ask for, in milliseconds.
+    pub lease_ms_max: u64,
     /// Most bytes of records in one copy chunk (one record may be larger).
     pub chunk_bytes_max: u32,
     /// Most records in one copy chunk.
@@ -47,6 +53,9 @@ impl Default for Limits {
             queue_bytes_max: 16 << 20,
             dedup_records_max: 4_096,
             learner_lag_ops_max: 65_536,
+            learner_lag_bytes_max: 8 << 20,
+            worker_window_bytes_max: 16 << 20,
+            lease_ms_max: 60_000,
             chunk_bytes_max: 256 << 10,
             chunk_items_max: 4_096,
             chunks_in_flight_max: 2,

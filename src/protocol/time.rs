@@ -48,7 +48,8 @@ impl Span {
     /// This span multiplied by `numerator / denominator`, rounded down.
     #[must_use]
     pub const fn scaled(self, numerator: u64, denominator: u64) -> Span {
-        Span(((self.0 as u128 * numerator as u128) / denominator as u128) as u64)
+        let scaled = (self.0 as u128 * numerator as u128) / denominator as u128;
+        Span(if scaled > u64::MAX as u128 { u64::MAX } else { scaled as u64 })
     }
 }
 

@@ -62,7 +62,7 @@ impl Timing {
     /// `lease * (1 + d) / (1 - d)`, rounded up.
     #[must_use]
     pub fn grace_floor(lease: Span) -> Span {
-        Span(lease.scaled(1_000_000 + DRIFT_PPM, 1_000_000 - DRIFT_PPM).0 + 1)
+        lease.scaled(1_000_000 + DRIFT_PPM, 1_000_000 - DRIFT_PPM) + Span(1)
     }
 
     /// How long an acknowledgement of a message that names `lease` binds its sender.

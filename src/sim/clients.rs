@@ -39,7 +39,7 @@ pub struct ClientProcess {
 /// Either kind of client.
 #[derive(Clone, Debug)]
 pub enum ClientMachine {
-    Session(Session),
+    Session(Box<Session>),
     Pinned(Pinned),
 }
 

@@ -50,7 +50,8 @@ impl World {
         self.agenda.enter(self.now() + after, Event::Fault(fault));
     }
 
-    pub(super) fn strike(&mut self, fault: Fault) {
+    /// Lets a fault strike now.
+    pub fn strike(&mut self, fault: Fault) {
         let now = self.now();
         self.trace.say(now, || format!("*** {fault:?}"));
         match fault {

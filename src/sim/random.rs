@@ -218,6 +218,9 @@ impl Driver {
             }
             for moment in std::mem::take(&mut self.world.moments) {
                 self.coverage.moment(moment.name);
+                if moment.name == "lost" {
+                    self.blame(Some("a key set is lost within the budget of faults".to_owned()));
+                }
                 if self.rng.chance(self.swarm.aim_ppm) {
                     self.fault(Some(&moment));
                 }
@@ -250,10 +253,20 @@ impl Driver {
         if !allowed {
             return;
         }
+        self.coverage.fault(fault.kind(), self.step());
         let soon = self.rng.span(Span::ZERO, Span::from_millis(3));
         let soon = if self.rng.chance(500_000) { Span::ZERO } else { soon };
-        self.coverage.fault(fault.kind(), self.step());
-        self.world.plan(soon, fault);
+        match fault {
+            // At once, so that the budget of the next one counts it.
+            Fault::Kill(_) | Fault::KillSoon(..) => self.world.strike(fault),
+            Fault::Start(_)
+            | Fault::Freeze(..)
+            | Fault::Cut(..)
+            | Fault::CutBoth(..)
+            | Fault::Isolate(_)
+            | Fault::Mend(..)
+            | Fault::MendAll => self.world.plan(soon, fault),
+        }
         self.plan_end(soon, fault);
     }
 
@@ -315,8 +328,9 @@ impl Driver {
             let doomed = world.running(server).is_none_or(|it| it.fate.fuse.is_some());
             server != victim && !frozen && !doomed && !world.network.touches(node)
         };
+        let born = world.meta.disk.cluster().is_some_and(|row| row.born);
         let rows = world.meta.disk.sets().chain(world.meta.disk.pending_sets());
-        rows.filter_map(|row| row.configuration.as_ref()).all(|configuration| {
+        born && rows.filter_map(|row| row.configuration.as_ref()).all(|configuration| {
             let mut members = configuration.members();
             members.any(|member| healthy(member.server) && world.truth.is_alive(member))
         })

@@ -195,7 +195,7 @@ impl World {
             Some(server) => ClientMachine::Pinned(Pinned::new(server, session)),
             None => {
                 let settings = SessionSettings::new(session, self.rng.next_u64());
-                ClientMachine::Session(Session::new(settings))
+                ClientMachine::Session(Box::new(Session::new(settings)))
             }
         };
         let host = Host::new(World::draw_clock(&self.settings, &mut self.rng));

@@ -85,3 +85,23 @@ pub enum PeerMessage {
     /// epoch it was granted in and the receiver's accepted point as progress.
     Grant { number: u64, sent: Time, sets: Vec<(KeySet, Epoch, Op)> },
 }
+
+impl PeerMessage {
+    /// The promise that it asks its receiver for, if it asks for one.
+    #[must_use]
+    pub fn ask(&self) -> Option<LeaseAsk> {
+        match self {
+            PeerMessage::NewEpoch { ask, .. }
+            | PeerMessage::Prepare { ask, .. }
+            | PeerMessage::RunStart { ask, .. }
+            | PeerMessage::Beacon { ask, .. } => Some(*ask),
+            PeerMessage::Ack { .. }
+            | PeerMessage::Fenced { .. }
+            | PeerMessage::Resigned { .. }
+            | PeerMessage::CopyChunk { .. }
+            | PeerMessage::ChunkStored { .. }
+            | PeerMessage::RunLost { .. }
+            | PeerMessage::Grant { .. } => None,
+        }
+    }
+}

@@ -13,7 +13,7 @@ use crate::protocol::time::Time;
 use crate::protocol::types::{Configuration, Incarnation, KeySet, Member, ServerId};
 
 /// Key sets that are copied to one learner at a time.
-pub(super) const COPIES_MAX: usize = 64;
+pub(super) const COPIES_MAX: usize = 32;
 
 impl MetaServer {
     pub(super) fn order_copies(&mut self, now: Time, asks: &mut Asks) {
@@ -103,11 +103,17 @@ impl MetaServer {
             .is_some_and(|report| matches!(report.activity, Activity::Learner { .. }))
     }
 
-    /// Ends an order to another learner than the one wanted now.
+    /// Ends an order to another learner than the one wanted now. A learner that is merely not
+    /// heard for a moment keeps its copy: its primary judges it.
     fn drop_order(&mut self, set: KeySet, wanted: Option<Member>, asks: &mut Asks) {
-        let round = &mut self.watches[usize::from(set.0)].round;
-        let Some(order) = round.copy.filter(|order| Some(order.to) != wanted) else { return };
-        round.copy = None;
+        let ordered = self.watches[usize::from(set.0)].round.copy;
+        let Some(order) = ordered.filter(|order| Some(order.to) != wanted) else { return };
+        let stays = self.ledger.live_member(order.to.server) == Some(order.to)
+            && self.ledger.server(order.to.server).is_some_and(|row| !row.leaving);
+        if wanted.is_none() && stays {
+            return;
+        }
+        self.watches[usize::from(set.0)].round.copy = None;
         let Some(primary) = self.ledger.configuration(set).map(|it| it.primary) else { return };
         if let Some(link) = self.link_to(primary, set) {
             asks.cancels.entry((link, order.to)).or_default().push(set);

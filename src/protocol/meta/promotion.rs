@@ -155,8 +155,10 @@ impl MetaServer {
         asks: &mut Asks,
     ) {
         self.probe(now, set, configuration, member, asks);
-        let holds = self.probe_answer(now, set, member).is_some_and(|it| it.last_op >= op);
-        if holds {
+        let Some(answer) = self.probe_answer(now, set, member) else { return };
+        if answer.last_op < op {
+            self.lose(set);
+        } else {
             let failed = configuration.primary;
             self.cover(failed, set, true);
             let epoch = self.install(set, member, Vec::new()).epoch;

@@ -65,6 +65,8 @@ pub struct Requests {
     reads_waiting: VecDeque<Waiting>,
     writes_waiting: VecDeque<Waiting>,
     bytes_waiting: usize,
+    /// Failed conditions that wait for what they saw to commit; they count as queued.
+    judged_waiting: usize,
     waiters: BTreeMap<Op, Vec<Waiter>>,
     /// Writes in the window, by who asked.
     in_window: BTreeMap<(SessionId, RequestNumber), Op>,
@@ -75,18 +77,22 @@ pub struct Requests {
 
 impl Requests {
     pub fn queued(&self) -> usize {
-        self.reads_waiting.len() + self.writes_waiting.len()
+        self.reads_waiting.len() + self.writes_waiting.len() + self.judged_waiting
+    }
+
+    /// Whether there is no room for `waiting`, or no patience left.
+    fn turns_away(&self, ctx: &Context<'_>, waiting: &Waiting) -> bool {
+        self.queued() >= ctx.limits.queue_requests_max
+            || self.bytes_waiting + waiting.bytes() > ctx.limits.queue_bytes_max
+            || waiting.until <= ctx.now
     }
 
     /// Queues a request, or answers that there is no room.
     pub fn enqueue(&mut self, ctx: &mut Context<'_>, waiting: Waiting) {
-        let bytes = waiting.bytes();
-        let full = self.queued() >= ctx.limits.queue_requests_max
-            || self.bytes_waiting + bytes > ctx.limits.queue_bytes_max;
-        if full || waiting.until <= ctx.now {
+        if self.turns_away(ctx, &waiting) {
             return refuse(ctx, waiting.ticket, Refusal::Busy);
         }
-        self.bytes_waiting += bytes;
+        self.bytes_waiting += waiting.bytes();
         if waiting.request.operation.is_write() {
             self.writes_waiting.push_back(waiting);
         } else {
@@ -116,8 +122,41 @@ impl Requests {
                 queue.extend(keep);
             }
         }
+        for waiters in self.waiters.values_mut() {
+            let is_gone = |it: &mut Waiter| matches!(it, Waiter::Judged(it, _) if leaves(it));
+            for waiter in waiters.extract_if(.., is_gone) {
+                if let Waiter::Judged(waiting, _) = waiter {
+                    self.judged_waiting -= 1;
+                    gone.push(*waiting);
+                }
+            }
+        }
         self.bytes_waiting -= gone.iter().map(Waiting::bytes).sum::<usize>();
         gone
+    }
+
+    /// A failed condition waits until what it saw has committed.
+    pub fn wait_judged(
+        &mut self,
+        ctx: &mut Context<'_>,
+        op: Op,
+        waiting: Waiting,
+        verdict: Verdict,
+    ) {
+        if self.turns_away(ctx, &waiting) {
+            return refuse(ctx, waiting.ticket, Refusal::Busy);
+        }
+        self.bytes_waiting += waiting.bytes();
+        self.judged_waiting += 1;
+        self.wait_for(op, Waiter::Judged(Box::new(waiting), verdict));
+    }
+
+    /// Nobody on `link` can be answered any more.
+    fn forget_link(&mut self, link: LinkId) {
+        self.take_queued(|it| it.ticket.link == link);
+        for waiters in self.waiters.values_mut() {
+            waiters.retain(|it| !matches!(it, Waiter::Write(ticket) if ticket.link == link));
+        }
     }
 
     /// Knows the window's writes again by who asked, as a new primary must.
@@ -152,7 +191,14 @@ impl Requests {
         if let Some(origin) = entry.origin {
             self.in_window.remove(&(origin.session, origin.number));
         }
-        self.waiters.remove(&entry.op).unwrap_or_default()
+        let waiters = self.waiters.remove(&entry.op).unwrap_or_default();
+        for waiter in &waiters {
+            if let Waiter::Judged(waiting, _) = waiter {
+                self.judged_waiting -= 1;
+                self.bytes_waiting -= waiting.bytes();
+            }
+        }
+        waiters
     }
 
     /// Whether anything is under way that a handover has to wait for.
@@ -203,6 +249,7 @@ impl Replica {
             && primary.barrier.is_none()
             && self.log.window_ops() < ctx.limits.window_ops_max
             && self.log.window_bytes() < ctx.limits.window_bytes_max
+            && ctx.window_bytes < ctx.limits.worker_window_bytes_max
     }
 
     fn read_for_client(&mut self, ctx: &mut Context<'_>, waiting: Waiting) {
@@ -311,7 +358,7 @@ impl Replica {
     /// A client's link is gone: nobody waits for its queued requests any more.
     pub fn on_client_gone(&mut self, link: LinkId) {
         if let Role::Primary(primary) = &mut self.role {
-            primary.requests.take_queued(|it| it.ticket.link == link);
+            primary.requests.forget_link(link);
         }
     }
 

@@ -51,7 +51,7 @@ impl Replica {
             return;
         }
         let ready = primary.followers.iter().find_map(|(&member, it)| {
-            let run = it.run.as_ref().filter(|run| run.is_complete(now))?;
+            let run = it.run.as_ref().filter(|run| run.is_complete())?;
             let whole =
                 it.link.is_some() && it.accepted == prepared && it.leased(now, ctx.timing.lease);
             whole.then_some((member, run.recovery))
@@ -116,8 +116,9 @@ impl Replica {
             primary.pending = None;
             match pending.kind {
                 ChangeKind::Add { .. } => {
+                    // Whoever is wanted is ordered again.
                     if let Some(learner) = primary.proposed.take() {
-                        self.retry_run_later(ctx, learner);
+                        self.on_cancel_copy(ctx, learner);
                     }
                 }
                 ChangeKind::HandOver { .. } => primary.drain = None,

@@ -28,7 +28,8 @@ impl Replica {
             while follower.sent < prepared {
                 let start = follower.sent.max(commit);
                 let entries = batch(self.log.window_after(start), ctx.limits.prepare_bytes_max);
-                follower.sent = entries.last().map_or(prepared, |entry| entry.op);
+                let bytes = entries.iter().map(super::log::entry_bytes).sum();
+                follower.on_sent(entries.last().map_or(prepared, |entry| entry.op), bytes);
                 follower.commit_sent = commit;
                 let ask = ctx.ask();
                 let message = PeerMessage::Prepare { set, epoch, entries, commit, ask };
@@ -78,7 +79,7 @@ impl Replica {
         let prepared = self.log.prepared();
         let Role::Primary(primary) = &mut self.role else { return };
         let Some(follower) = primary.followers.get_mut(&peer) else { return };
-        if follower.link != Some(link) {
+        if follower.link != Some(link) || follower.is_of_earlier_run(sent) {
             return;
         }
         if accepted > prepared || sent > ctx.now {
@@ -90,7 +91,7 @@ impl Replica {
         if accepted > follower.accepted || accepted >= follower.sent {
             follower.moved = ctx.now;
         }
-        follower.accepted = follower.accepted.max(accepted);
+        follower.on_accepted(accepted);
         // Who acknowledges this epoch serves nothing in an older one.
         self.bonds.resign(peer, Epoch(epoch.0.saturating_sub(1)));
         self.on_run_progress(ctx, peer);
@@ -110,7 +111,7 @@ impl Replica {
         }
         let Role::Primary(primary) = &mut self.role else { return };
         let Some(follower) = primary.followers.get_mut(&peer) else { return };
-        if follower.link != Some(link) {
+        if follower.link != Some(link) || follower.is_of_earlier_run(sent) {
             return;
         }
         follower.heard = ctx.now;
@@ -128,7 +129,14 @@ impl Replica {
         if primary.phase == Phase::Resigned {
             return;
         }
+        let copies = self.configuration.as_ref().map_or(0, |it| it.copies());
         let mut through = self.log.appended();
+        if let Some(cap) = primary.promised
+            && copies < usize::from(ctx.limits.min_write_copies)
+            && primary.phase == Phase::Open
+        {
+            through = through.min(cap);
+        }
         for follower in primary.needed() {
             if !follower.greeted {
                 return;
@@ -142,6 +150,7 @@ impl Replica {
         }
         self.try_open(ctx);
         if self.log.committed() > before {
+            self.settle(ctx);
             self.pump(ctx);
         }
         self.try_propose(ctx);

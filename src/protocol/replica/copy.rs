@@ -18,6 +18,9 @@ use crate::protocol::message::PeerMessage;
 use crate::protocol::time::Time;
 use crate::protocol::types::{Epoch, Key, LinkId, Member, Op, Record, RecoveryId, RunId};
 
+/// A complete learner that is at most this many writes behind is worth holding writes up for.
+const BARRIER_LAG_MAX: u64 = 256;
+
 /// Where a run stands.
 #[derive(Clone, Debug, Eq, PartialEq, Hash)]
 enum Stage {
@@ -45,17 +48,17 @@ enum Stage {
 pub struct Run {
     pub recovery: RecoveryId,
     id: RunId,
+    /// When the learner was told; older acknowledgements belong to earlier runs.
+    pub started: Time,
     stage: Stage,
     /// When the last chunk was stored, or the scan began.
     moved: Time,
-    /// When it may be proposed again after a refusal.
-    propose_not_before: Time,
 }
 
 impl Run {
     fn idle(recovery: RecoveryId, not_before: Time) -> Run {
         let stage = Stage::Idle { not_before };
-        Run { recovery, id: RunId(0), stage, moved: not_before, propose_not_before: not_before }
+        Run { recovery, id: RunId(0), started: not_before, stage, moved: not_before }
     }
 
     /// The learner was told, so that the live feed may go to it.
@@ -64,8 +67,8 @@ impl Run {
     }
 
     /// The learner holds the whole set, and may be proposed.
-    pub fn is_complete(&self, now: Time) -> bool {
-        matches!(self.stage, Stage::Complete { .. }) && self.propose_not_before <= now
+    pub fn is_complete(&self) -> bool {
+        matches!(self.stage, Stage::Complete { .. })
     }
 }
 
@@ -123,6 +126,9 @@ impl Replica {
         ctx.numbers.run += 1;
         run.id = RunId(ctx.numbers.run);
         run.stage = Stage::Starting;
+        run.started = ctx.now;
+        follower.in_flight.clear();
+        follower.in_flight_bytes = 0;
         follower.greeted = false;
         follower.sent = committed;
         follower.commit_sent = committed;
@@ -272,15 +278,6 @@ impl Replica {
         }
     }
 
-    /// A refused addition is not asked for again at once.
-    pub(super) fn retry_run_later(&mut self, ctx: &mut Context<'_>, learner: Member) {
-        let not_before = ctx.now + ctx.timing.retry;
-        let Role::Primary(primary) = &mut self.role else { return };
-        if let Some(run) = primary.followers.get_mut(&learner).and_then(|it| it.run.as_mut()) {
-            run.propose_not_before = not_before;
-        }
-    }
-
     /// Starts runs whose time has come, drops those that fell behind, and holds writes up for a
     /// moment where only a steady stream of them keeps a complete learner from being proposed.
     pub(super) fn tend_runs(&mut self, ctx: &mut Context<'_>) {
@@ -299,9 +296,12 @@ impl Replica {
                 abort.push((learner, false));
             }
             let waited = matches!(run.stage, Stage::Complete { since } if now.since(since) >= ctx.timing.heartbeat);
-            let near = run.is_complete(now) && follower.accepted < prepared;
-            if waited && near && primary.pending.is_none() && primary.barrier.is_none() {
+            let behind = prepared.0.saturating_sub(follower.accepted.0);
+            let near = run.is_complete() && (1..=BARRIER_LAG_MAX).contains(&behind);
+            let may = ctx.meta_up && primary.pending.is_none() && primary.barrier_not_before <= now;
+            if waited && near && may {
                 primary.barrier = Some(now + ctx.timing.heartbeat);
+                primary.barrier_not_before = now + ctx.timing.heartbeat.scaled(20, 1);
             }
         }
         for (learner, dead) in abort {
@@ -327,5 +327,8 @@ fn lost(follower: &Follower, log: &Log, ctx: &Context<'_>) -> bool {
         let waits = matches!(run.stage, Stage::Scanning { in_flight, .. } if in_flight > 0);
         waits && ctx.now.since(run.moved) >= patience + patience
     });
-    silent || starved || behind > ctx.limits.learner_lag_ops_max
+    // Accepting nothing of what was sent: something on its way to it was lost.
+    let stuck = follower.accepted < follower.sent && ctx.now.since(follower.moved) >= patience;
+    let heavy = follower.in_flight_bytes > ctx.limits.learner_lag_bytes_max;
+    silent || starved || stuck || heavy || behind > ctx.limits.learner_lag_ops_max
 }

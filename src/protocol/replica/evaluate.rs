@@ -140,7 +140,7 @@ impl Replica {
         let committed = self.log.committed();
         let Role::Primary(primary) = &mut self.role else { return };
         if seen > committed {
-            primary.requests.wait_for(seen, Waiter::Judged(Box::new(waiting), verdict));
+            primary.requests.wait_judged(ctx, seen, waiting, verdict);
         } else if serves {
             position.op = seen.max(position.op);
             let answer = verdict.answer(position);

@@ -115,16 +115,22 @@ impl Replica {
         commit: Op,
         ask: LeaseAsk,
     ) {
-        if epoch < self.epoch() {
-            return self.fence(ctx, link);
-        }
         let current = epoch == self.epoch();
+        // A run's feed goes on over its primary's own change of epoch.
+        let feeds = matches!(&self.role, Role::Learner(it) if it.primary == peer);
+        if epoch < self.epoch() {
+            self.fence(ctx, link);
+        }
+        let feeds_on = feeds && epoch < self.epoch();
+        if !(current || feeds_on) {
+            return;
+        }
         let following = match &mut self.role {
             Role::Secondary(secondary) if secondary.joined => &mut secondary.following,
             Role::Learner(learner) => &mut learner.following,
             Role::Secondary(_) | Role::Primary(_) | Role::Outside => return,
         };
-        if following.link != Some(link) || !current {
+        if following.link != Some(link) {
             return;
         }
         let mut fresh = Vec::with_capacity(entries.len());
@@ -138,7 +144,9 @@ impl Replica {
             following.accepted = entry.op;
             fresh.push(entry);
         }
-        following.due = Some(ask);
+        if current {
+            following.due = Some(ask);
+        }
         if !fresh.is_empty() {
             ctx.effect(WorkerEffect::Append { set: self.set, entries: fresh });
         }
@@ -210,6 +218,10 @@ impl Replica {
         epoch: Epoch,
         ask: LeaseAsk,
     ) -> Option<Op> {
+        if epoch < self.epoch() {
+            self.fence(ctx, link);
+            return None;
+        }
         let primary = self.configuration.as_ref()?.primary;
         let following = match &self.role {
             Role::Secondary(secondary) if secondary.joined => &secondary.following,

@@ -51,6 +51,8 @@ pub struct Context<'a> {
     /// When the metaserver was last heard, and whether its link is up.
     pub meta_heard: Time,
     pub meta_up: bool,
+    /// Bytes in the windows of all key sets of this worker.
+    pub window_bytes: usize,
     pub numbers: &'a mut Numbers,
     pub wishes: &'a mut Wishes,
     pub effects: &'a mut Vec<WorkerEffect>,
@@ -78,6 +80,11 @@ pub struct Wishes {
 impl Context<'_> {
     pub(crate) fn ask(&self) -> LeaseAsk {
         LeaseAsk { sent: self.now, lease: self.timing.lease }
+    }
+
+    /// Whether a message may ask for this lease: a promise must end some day.
+    pub(crate) fn allows(&self, ask: LeaseAsk) -> bool {
+        ask.lease <= Span::from_millis(self.limits.lease_ms_max)
     }
 
     pub(crate) fn effect(&mut self, effect: WorkerEffect) {
@@ -118,6 +125,9 @@ pub struct Replica {
     log: Log,
     dedup: Dedup,
     bonds: Bonds,
+    /// What it holds is a copy: it was a member from the set's beginning, or its copy run was
+    /// complete. What a run wiped and did not finish is none.
+    whole: bool,
     /// A copy's tombstones are kept until the committed point reaches the last chunk's op.
     settle_at: Option<Op>,
     role: Role,
@@ -133,6 +143,7 @@ impl Replica {
             log: Log::default(),
             dedup: Dedup::default(),
             bonds: Bonds::default(),
+            whole: false,
             settle_at: None,
             role: Role::Outside,
             dirty: false,
@@ -262,13 +273,13 @@ impl Replica {
     /// The answer to the metaserver's question whether this member still hears `suspect`.
     #[must_use]
     pub fn probe(&self, now: Time, suspect: Member) -> ProbeReport {
-        ProbeReport {
-            set: self.set,
-            epoch: self.epoch(),
-            hears: self.bonds.hears(suspect, now),
-            last_epoch: self.log.last_epoch(),
-            last_op: self.log.prepared(),
-        }
+        let (last_epoch, last_op) = if self.whole {
+            (self.log.last_epoch(), self.log.prepared())
+        } else {
+            Default::default()
+        };
+        let hears = self.bonds.hears(suspect, now);
+        ProbeReport { set: self.set, epoch: self.epoch(), hears, last_epoch, last_op }
     }
 
     /// A message of a peer worker about this set, from the member at the other end of `link`.
@@ -279,6 +290,9 @@ impl Replica {
         message: PeerMessage,
     ) {
         let (peer, link) = sender;
+        if message.ask().is_some_and(|ask| !ctx.allows(ask)) {
+            return ctx.misbehaved(peer, link, "a lease longer than any");
+        }
         match message {
             PeerMessage::NewEpoch { configuration, committed, prepared, ask, .. } => {
                 self.on_new_epoch(ctx, sender, &configuration, (committed, prepared), ask);

@@ -7,7 +7,7 @@
 //!        +---------------------------------+--- told to, or paused too long ---> Resigned
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::admission::Requests;
 use super::changes::{Drain, Pending};
@@ -41,6 +41,9 @@ pub struct Follower {
     pub leased_from: Option<Time>,
     /// When anything was last heard from it, or it became a follower.
     pub heard: Time,
+    /// To a learner: the messages that it has not accepted yet, by last op, and their bytes.
+    pub in_flight: VecDeque<(Op, usize)>,
+    pub in_flight_bytes: usize,
     /// When it last moved, or had nothing to do.
     pub moved: Time,
     /// A learner's copy; none for a secondary.
@@ -55,11 +58,39 @@ impl Follower {
             sent: Op(0),
             commit_sent: Op(0),
             accepted: Op(0),
+            in_flight: VecDeque::new(),
+            in_flight_bytes: 0,
             leased_from: None,
             heard: now,
             moved: now,
             run,
         }
+    }
+
+    /// Notes a message on its way to a learner.
+    pub fn on_sent(&mut self, through: Op, bytes: usize) {
+        self.sent = through;
+        if self.run.is_some() {
+            self.in_flight.push_back((through, bytes));
+            self.in_flight_bytes += bytes;
+        }
+    }
+
+    /// Notes what it accepted.
+    pub fn on_accepted(&mut self, accepted: Op) {
+        self.accepted = self.accepted.max(accepted);
+        while let Some(&(through, bytes)) = self.in_flight.front() {
+            if through > self.accepted {
+                break;
+            }
+            self.in_flight.pop_front();
+            self.in_flight_bytes -= bytes;
+        }
+    }
+
+    /// Whether an acknowledgement of a message sent at `sent` belongs to an earlier run.
+    pub fn is_of_earlier_run(&self, sent: Time) -> bool {
+        self.run.as_ref().is_some_and(|run| sent < run.started)
     }
 
     pub fn leased(&self, now: Time, lease: Span) -> bool {
@@ -87,6 +118,10 @@ pub struct Primary {
     pub drain: Option<Drain>,
     /// Writes wait until this time for a learner to have everything prepared.
     pub barrier: Option<Time>,
+    pub barrier_not_before: Time,
+    /// The prepared point that it confirmed for a removal that goes below the write floor: until
+    /// the floor is restored it commits nothing above (rule 12).
+    pub promised: Option<Op>,
     pub paused_since: Option<Time>,
     pub complained: Time,
     pub requests: Requests,
@@ -104,6 +139,8 @@ impl Primary {
             pending: None,
             drain: None,
             barrier: None,
+            barrier_not_before: now,
+            promised: None,
             paused_since: None,
             complained: now,
             requests: Requests::default(),
@@ -141,6 +178,9 @@ impl Replica {
         primary.drain = None;
         primary.barrier = None;
         primary.paused_since = None;
+        if configuration.copies() >= usize::from(ctx.limits.min_write_copies) {
+            primary.promised = None;
+        }
         primary.followers.retain(|member, follower| {
             configuration.secondaries.contains(member) || follower.run.is_some()
         });
@@ -200,10 +240,11 @@ impl Replica {
         match &follower.run {
             Some(run) if !run.is_started() => self.start_run(ctx, peer),
             // A proposed learner keeps its run over a new link: it goes on where it stood.
-            Some(_) => {
+            Some(_) if primary.proposed == Some(peer) => {
                 follower.sent = follower.accepted;
                 self.greet(ctx, peer);
             }
+            Some(_) => self.abort_run(ctx, peer),
             None => self.greet(ctx, peer),
         }
     }
@@ -303,13 +344,26 @@ impl Replica {
     /// Whether this primary confirms, to a fresh question, that `member` does not answer it or
     /// does not move; with its prepared point.
     #[must_use]
-    pub fn confirms_removal(&self, ctx: &Context<'_>, member: Member, epoch: Epoch) -> Option<Op> {
-        let Role::Primary(primary) = &self.role else { return None };
-        if epoch != self.epoch() || primary.phase == Phase::Resigned {
+    pub fn confirms_removal(
+        &mut self,
+        ctx: &Context<'_>,
+        member: Member,
+        epoch: Epoch,
+    ) -> Option<Op> {
+        let (known, prepared) = (self.epoch(), self.log.prepared());
+        let copies = self.configuration.as_ref().map_or(0, |it| it.copies());
+        let Role::Primary(primary) = &mut self.role else { return None };
+        if epoch != known || primary.phase == Phase::Resigned {
             return None;
         }
         let follower = primary.followers.get(&member).filter(|it| it.run.is_none())?;
-        does_not_answer(follower, ctx.now, ctx.timing.lease).then(|| self.log.prepared())
+        if !does_not_answer(follower, ctx.now, ctx.timing.lease) {
+            return None;
+        }
+        if copies <= usize::from(ctx.limits.min_write_copies) {
+            return Some(*primary.promised.get_or_insert(prepared));
+        }
+        Some(prepared)
     }
 }
 

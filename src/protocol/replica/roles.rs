@@ -53,6 +53,7 @@ impl Replica {
     fn start_empty(&mut self, ctx: &mut Context<'_>) {
         self.log = Log::default();
         self.dedup = Dedup::default();
+        self.whole = true;
         self.settle_at = None;
         ctx.effect(WorkerEffect::Clear { set: self.set });
     }
@@ -78,14 +79,10 @@ impl Replica {
             }
             Role::Secondary(_) => Box::new(Primary::new(ctx.now)),
             // At birth; or a removed member that the metaserver calls back (rule 12).
-            Role::Outside => Box::new(Primary::new(ctx.now)),
+            Role::Outside if self.whole => Box::new(Primary::new(ctx.now)),
             // Never promoted (rule 5): what it holds is no copy.
-            Role::Learner(_) => {
-                if !reopened {
-                    return;
-                }
-                Box::new(Primary::new(ctx.now))
-            }
+            Role::Outside | Role::Learner(_) if !reopened => return,
+            Role::Outside | Role::Learner(_) => Box::new(Primary::new(ctx.now)),
         };
         if !(continues && primary.phase != Phase::Resigned) {
             primary.phase = Phase::Reconciling;
@@ -117,6 +114,7 @@ impl Replica {
             Role::Learner(learner) => {
                 // Named only after its run was complete: its log is whole from here on.
                 if learner.complete || reopened {
+                    self.whole = true;
                     self.role = Role::Secondary(Secondary::default());
                 }
             }
@@ -173,6 +171,7 @@ impl Replica {
     /// Makes room for a copy: an outsider's old copy counts for nothing.
     pub(super) fn start_as_learner(&mut self, ctx: &mut Context<'_>, committed: Op) {
         ctx.effect(WorkerEffect::Clear { set: self.set });
+        self.whole = false;
         self.log = Log::starting_at(committed);
         self.settle_at = Some(committed);
     }

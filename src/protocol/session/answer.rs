@@ -91,6 +91,7 @@ impl Session {
         let set = call.operation.key_set(u16::try_from(self.view.sets.len()).unwrap_or(u16::MAX));
         let by = call.open.iter().find(|it| it.link == Some(link)).map(|it| it.member);
         let Some(lost) = call.lose(link) else { return };
+        call.depose(lost, AttemptId(self.attempt_last.0 + 1));
         let was_current = call.phase == Phase::Sent { attempt: lost };
         self.attempts.remove(&lost);
         let news = configuration.is_some_and(|it| self.merge_configuration(set, it));

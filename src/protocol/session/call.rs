@@ -48,8 +48,9 @@ pub(super) struct Attempt {
     pub(super) member: Member,
     /// None once the link is gone: no answer comes any more.
     pub(super) link: Option<LinkId>,
-    /// The first later attempt that was sent when `member` was already proven dead.
-    pub(super) dead_before: Option<AttemptId>,
+    /// The first later attempt that was sent when this one could not be admitted any more: its
+    /// server was proven dead, or had told that it is deposed.
+    pub(super) over_before: Option<AttemptId>,
 }
 
 /// What a write takes along over all its attempts.
@@ -114,11 +115,11 @@ impl Call {
         is_dead: impl Fn(Member) -> bool,
     ) {
         for earlier in &mut self.open {
-            if earlier.dead_before.is_none() && is_dead(earlier.member) {
-                earlier.dead_before = Some(id);
+            if earlier.over_before.is_none() && is_dead(earlier.member) {
+                earlier.over_before = Some(id);
             }
         }
-        self.open.push(Attempt { id, member, link: Some(link), dead_before: None });
+        self.open.push(Attempt { id, member, link: Some(link), over_before: None });
         self.phase = Phase::Sent { attempt: id };
     }
 
@@ -136,9 +137,17 @@ impl Call {
         Some(lost.id)
     }
 
+    /// The deposed primary told what it knows of this attempt: nothing of it comes later than
+    /// what the new primary answers to `next`, which is sent after that word.
+    pub(super) fn depose(&mut self, attempt: AttemptId, next: AttemptId) {
+        if let Some(told) = self.open.iter_mut().find(|it| it.id == attempt) {
+            told.over_before.get_or_insert(next);
+        }
+    }
+
     /// Whether an answer to `attempt` that wrote nothing is the last word: no other open attempt
-    /// could write after it, because their servers were dead when `attempt` was sent.
+    /// could write after it, because they were over when `attempt` was sent.
     pub(super) fn is_last_word(&self, attempt: AttemptId) -> bool {
-        self.open.iter().all(|it| it.dead_before.is_some_and(|after| after <= attempt))
+        self.open.iter().all(|it| it.over_before.is_some_and(|after| after <= attempt))
     }
 }

@@ -14,8 +14,8 @@
 //! A write keeps its number and its base over all its attempts, so that a primary recognises it.
 //! An answer that says "nothing was written" (a mismatch, say) leaves no duplicate record, so an
 //! older attempt that may still lie in some queue could write after it. It counts as the answer
-//! only if no such attempt exists, or if their servers were proven dead before the answered
-//! attempt was sent; otherwise the outcome is unknown.
+//! only if no such attempt exists, or if before the answered attempt was sent their servers were
+//! proven dead or told that they are deposed; otherwise the outcome is unknown.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;

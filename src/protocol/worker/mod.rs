@@ -70,6 +70,8 @@ pub struct Worker {
     wanted: Vec<Member>,
     meta_up: bool,
     meta_heard: Time,
+    /// Bytes in all windows.
+    window_bytes: usize,
     numbers: Numbers,
     wishes: Wishes,
     beacon_number: u64,
@@ -96,6 +98,7 @@ impl Worker {
             wanted: Vec::new(),
             meta_up: false,
             meta_heard: Time(0),
+            window_bytes: 0,
             numbers: Numbers::default(),
             wishes: Wishes::default(),
             beacon_number: 0,
@@ -176,11 +179,16 @@ impl Worker {
             dialled: &self.dialled,
             meta_heard: self.meta_heard,
             meta_up: self.meta_up,
+            window_bytes: self.window_bytes,
             numbers: &mut self.numbers,
             wishes: &mut self.wishes,
             effects,
         };
-        Some(act(replica, &mut ctx))
+        let before = replica.log().window_bytes();
+        let done = act(replica, &mut ctx);
+        let after = replica.log().window_bytes();
+        self.window_bytes = self.window_bytes + after - before;
+        Some(done)
     }
 
     /// Runs `act` on every replica.

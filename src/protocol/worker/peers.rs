@@ -4,7 +4,7 @@ use super::Worker;
 use crate::protocol::effect::{Note, WorkerEffect};
 use crate::protocol::message::PeerMessage;
 use crate::protocol::placement;
-use crate::protocol::time::Time;
+use crate::protocol::time::{Span, Time};
 use crate::protocol::types::{KeySet, LinkId, Member};
 
 impl Worker {
@@ -61,6 +61,13 @@ impl Worker {
     ) {
         let Some(&peer) = self.links.get(&link) else { return };
         match message {
+            PeerMessage::Beacon { ask, .. }
+                if ask.lease > Span::from_millis(self.limits.lease_ms_max) =>
+            {
+                let reason = "a beacon for a lease longer than any";
+                effects.push(WorkerEffect::Note { note: Note::Misbehaved { peer, reason } });
+                effects.push(WorkerEffect::CloseLink { link, reason });
+            }
             PeerMessage::Beacon { number, ask, sets } => {
                 self.on_beacon(now, (peer, link), number, ask, &sets, effects);
             }

@@ -218,7 +218,7 @@ mod tests {
         let (key, value) = items[0].as_ref().ok().expect("the line has a tab");
         assert_eq!((&key[..], &value[..]), (&b"a"[..], &b"1\t2"[..]));
         assert!(items[1].is_ok());
-        let failure = items[2].as_ref().err().expect("the line has no tab");
+        let failure = items[2].as_ref().expect_err("the line has no tab");
         assert!(failure.words.contains("line 3"));
     }
 

@@ -1,6 +1,7 @@
 //! Links that a worker dials and keeps: to the metaserver, to its followers, and for bulk copies.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,19 +43,42 @@ impl Wanted {
     }
 }
 
-/// What is to go over a bulk connection that may not be up yet.
+/// Bytes that may wait in a bulk connection; more chunks wait before it.
+const BULK_BYTES_MAX: usize = 4 << 20;
+
+/// How long the feeder of a bulk connection rests while the connection is full.
+const BULK_REST: Duration = Duration::from_millis(1);
+
+/// Chunks that are to go over a bulk connection, bounded by what each run may have in flight.
 #[derive(Default)]
 pub struct Bulk {
-    connection: Option<Connection>,
-    waiting: Vec<(KeySet, PeerMessage)>,
+    waiting: VecDeque<(KeySet, PeerMessage)>,
+    came: Rc<Notify>,
 }
 
 impl Bulk {
-    pub fn send(&mut self, set: KeySet, message: &PeerMessage) {
-        match &self.connection {
-            Some(connection) => send_chunk(connection, set, message),
-            // Bounded by the chunks in flight of each run.
-            None => self.waiting.push((set, message.clone())),
+    pub fn send(&mut self, set: KeySet, message: PeerMessage) {
+        self.waiting.push_back((set, message));
+        self.came.notify_one();
+    }
+}
+
+/// Passes chunks on as fast as the connection takes them, for ever.
+async fn feed_bulk(driver: Driver, link: LinkId, connection: Connection) {
+    loop {
+        let next = driver.with(|_, shell| {
+            let bulk = shell.bulk.get_mut(&link)?;
+            Some((bulk.waiting.pop_front(), bulk.came.clone()))
+        });
+        match next {
+            Some((Some((set, message)), _)) => {
+                while connection.queued_bytes() > BULK_BYTES_MAX {
+                    tokio::time::sleep(BULK_REST).await;
+                }
+                send_chunk(&connection, set, &message);
+            }
+            Some((None, came)) => came.notified().await,
+            None => return,
         }
     }
 }
@@ -204,17 +228,16 @@ async fn dial_peer(driver: &Driver, peer: Member, purpose: Purpose) -> Option<Co
 pub async fn keep_bulk_link(driver: Driver, beside: Connection, link: LinkId) {
     let Some(peer) = beside.hello().to else { return };
     let connection = dial_peer(&driver, peer, Purpose::Bulk).await;
-    if let Some(connection) = &connection {
-        let waiting = driver.with(|_, shell| {
-            let bulk = shell.bulk.get_mut(&link)?;
-            bulk.connection = Some(connection.clone());
-            Some(std::mem::take(&mut bulk.waiting))
-        });
-        for (set, message) in waiting.into_iter().flatten() {
-            send_chunk(connection, set, &message);
+    if let Some(connection) = connection {
+        let feeder = feed_bulk(driver.clone(), link, connection.clone());
+        tokio::select! {
+            biased;
+            reason = connection.clone().run(BulkReader::sender()) => {
+                tracing::debug!(%peer, "bulk link ended: {reason}");
+            }
+            // The link beside it is gone.
+            () = feeder => connection.close(CloseReason::Done),
         }
-        let reason = connection.clone().run(BulkReader::sender()).await;
-        tracing::debug!(%peer, "bulk link ended: {reason}");
     }
     driver.with(|_, shell| shell.bulk.remove(&link));
     driver.submit(WorkerInput::BulkDown { link });

@@ -160,7 +160,7 @@ impl ServerShell {
             spawn_local(dial::keep_bulk_link(driver, beside, link));
             dial::Bulk::default()
         });
-        bulk.send(set, message);
+        bulk.send(set, message.clone());
     }
 
     fn append(&self, set: KeySet, through: Option<Op>, inputs: &mut VecDeque<WorkerInput>) {

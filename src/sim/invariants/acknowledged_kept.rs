@@ -1,5 +1,5 @@
 //! An acknowledged write is at its place in every later committed state: the place is never
-//! given to another write, and no primary opens below it.
+//! given to another write, and no primary opens below it in the latest epoch.
 
 use std::collections::BTreeMap;
 
@@ -63,7 +63,9 @@ impl AcknowledgedKept {
         epoch: crate::protocol::types::Epoch,
         truth: &Truth,
     ) -> Result<(), String> {
-        let loss_epoch = truth.history.get(&(set, epoch)).map(|it| it.loss_epoch);
+        // Who wakes up in an epoch that has passed may open; its reads have no lease.
+        let current = truth.configurations.get(&set).filter(|it| it.epoch == epoch);
+        let loss_epoch = current.map(|it| it.loss_epoch);
         let last = self.acknowledged.get(&set).and_then(|set| set.last_key_value());
         let Some((&(loss, op), _)) = last.filter(|((loss, _), _)| Some(*loss) == loss_epoch) else {
             return Ok(());

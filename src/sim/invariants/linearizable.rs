@@ -40,6 +40,12 @@ struct Begun {
 type Place = (LossEpoch, Op, bool);
 
 impl Seen {
+    /// The operation, in words for whoever looks for the fault.
+    fn told(&self) -> String {
+        let Seen { what, began, ended, answer, .. } = self;
+        format!("{what:?} from {} to {} us: {answer:?}", began.0 / 1_000, ended.0 / 1_000)
+    }
+
     fn place(&self) -> Option<Place> {
         let position = self.answer.position()?;
         let is_write = matches!(self.answer, Answer::Written { .. });
@@ -84,8 +90,8 @@ impl Linearizable {
     fn end(&mut self, seen: Seen, after: Option<(Place, usize)>) -> Result<(), String> {
         let Some(place) = seen.place() else { return Ok(()) };
         if let Some((_, earlier)) = after.filter(|(earlier, _)| place < *earlier) {
-            let earlier = self.seen.get(earlier);
-            return Err(format!("{seen:?} stands before {earlier:?}, which had ended"));
+            let earlier = self.seen.get(earlier).map(Seen::told).unwrap_or_default();
+            return Err(format!("{} stands before {earlier}, which had ended", seen.told()));
         }
         let here = (place, self.seen.len());
         let highest = self.highest.entry(seen.set).or_insert(here);
@@ -153,7 +159,7 @@ fn replay(set: KeySet, seen: &mut [&Seen], truth: &Truth) -> Result<(), String> 
             fits_write(it, position, truth)?;
         }
         fits(&it.what, &it.answer, &state)
-            .map_err(|words| format!("{words}: {it:?}, but the state is {state:?}"))?;
+            .map_err(|words| format!("{words}: {}, but the state is {state:?}", it.told()))?;
     }
     Ok(())
 }
@@ -164,7 +170,7 @@ fn fits_write(seen: &Seen, position: Position, truth: &Truth) -> Result<(), Stri
     if there.is_some_and(|there| there.write == seen.write && there.write.is_some()) {
         return Ok(());
     }
-    Err(format!("{seen:?} is not the write at its position: {there:?}"))
+    Err(format!("{} is not the write at its position: {there:?}", seen.told()))
 }
 
 /// Whether `answer` is right for `what` in the state just before it.

@@ -208,6 +208,31 @@ fn a_mismatch_is_the_last_word_only_if_no_older_attempt_can_come_later() {
 }
 
 #[test]
+fn a_write_that_a_deposed_primary_admitted_is_told_by_the_new_one() {
+    for told in [stored(2, 8), mismatch(2, 8)] {
+        let mut bench = Bench::connected();
+        let (_, first) = bench.send(cas());
+        let configuration = Some(configuration(2, S2));
+        let effects = bench.answer(&first, Answer::Moved { configuration });
+        assert_eq!((outcomes(&effects).len(), dials(&effects)), (0, vec![S2]));
+        let retry = only(bench.link_up(S2, 2));
+        assert_eq!(retry.origin(), first.origin());
+        // The new primary opened with all that the old one's followers had, so that nothing of
+        // the first attempt comes later.
+        assert_eq!(outcomes(&bench.answer(&retry, told.clone())), vec![Outcome::Done(told)]);
+    }
+}
+
+#[test]
+fn a_write_that_a_deposed_primary_admitted_stays_unknown_where_nobody_tells_more() {
+    let mut bench = Bench::connected();
+    let (_, first) = bench.send(put());
+    bench.answer(&first, Answer::Moved { configuration: None });
+    bench.input(LOST);
+    assert!(matches!(bench.tick_until_complete(), Outcome::Unknown(Unknown::Deadline { .. })));
+}
+
+#[test]
 fn an_answer_that_does_not_fit_is_no_success() {
     let mut bench = Bench::connected();
     let (_, write) = bench.send(put());
