@@ -91,8 +91,9 @@ pub fn run(place: &Place, options: &Options) -> Result<Report> {
     let garbage = options.attempts.saturating_sub(KINDS * options.handshakes);
     LocalSet::new().block_on(&runtime, async {
         for kind in Kind::ALL {
-            let share = options.handshakes / targets.len() as u64 + 1;
-            for target in targets.iter().filter(|target| kind.fits(target)) {
+            let fitting: Vec<&Target> = targets.iter().filter(|it| kind.fits(it)).collect();
+            let share = options.handshakes.div_ceil(fitting.len() as u64);
+            for target in fitting {
                 let met = match kind {
                     Kind::Truncated | Kind::TruncatedHello | Kind::Huge | Kind::HugeHello => {
                         frames::attack(stage.cluster.config(), kind, target, share, &bar).await?
@@ -111,7 +112,8 @@ pub fn run(place: &Place, options: &Options) -> Result<Report> {
             }
         }
         for target in &targets {
-            let sent = datagrams::attack(target, garbage / targets.len() as u64, &bar).await?;
+            let sent =
+                datagrams::attack(target, garbage.div_ceil(targets.len() as u64), &bar).await?;
             memory.look()?;
             report.figure(&format!("garbage datagrams at the {}", target.name), sent);
         }
