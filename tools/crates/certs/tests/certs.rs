@@ -14,7 +14,6 @@ use tandem::identity::Identity;
 use tandem_certs::{
     Authority, Facts, Folder, Issue, Level, Pem, Validity, check, init, issue_leaf, make_ca,
 };
-use time::OffsetDateTime;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
