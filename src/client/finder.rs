@@ -15,7 +15,7 @@ use crate::protocol::types::LinkId;
 pub(super) const VIEW_QUESTION: u64 = 0;
 
 /// After this long without an answer the next endpoint is asked.
-const HEDGE: Span = Span::from_millis(100);
+const HEDGE: Span = Span::from_millis(25);
 
 /// A search that nobody wishes for any more ends after this long.
 const PERSISTENCE: Span = Span::from_millis(5_000);

@@ -3,7 +3,7 @@
 //!
 //! Goal: no cut between a primary, its secondary, the metaserver and a client breaks a promise.
 //! Method: one network namespace for each process; two clients on different nodes write and read
-//! across the cut under one ledger (`load`), so that each sees what the other must not miss.
+//! across the cut under one ledger (`tandem_local::Load`), so that each sees what the other must not miss.
 //!
 //! Nodes: 1 is the metaserver, 2 to 4 are servers 1 to 3, 5 and 6 are clients.
 
@@ -13,9 +13,8 @@ use tandem::client::{Client, block_on};
 use tandem::protocol::meta::{ServerState, Status};
 use tandem::protocol::placement;
 use tandem::protocol::types::ServerId;
-use tandem_local::{Hosts, Plan, status};
+use tandem_local::{Hosts, Load, Plan, status};
 
-use super::load::Load;
 use super::loopback::{busiest, client, until_progress, until_whole};
 use super::network::{Network, Node, isolated};
 use super::{TestCluster, wait};
@@ -126,7 +125,7 @@ fn survives(cut: impl FnOnce(&Stage), noticed: impl Fn(&Stage) -> Result<(), Str
         stage.network.heal();
         until_progress(&load, 200);
         until_whole(&stage.clients[0]);
-        let tally = load.finish(&stage.clients[1]);
+        let tally = load.finish(&stage.clients[1]).expect("no promise is broken");
         assert!(tally.reads > 0 && tally.writes > 0, "{tally:?}");
     });
 }

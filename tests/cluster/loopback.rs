@@ -2,20 +2,19 @@
 //!
 //! Goal: an acknowledged write outlives a killed server, a planned stop fails nobody, and the
 //! metaserver's absence goes unnoticed by reads and writes.
-//! Method: real processes under a load that knows what each read may return (`load`).
+//! Method: real processes under a load that knows what each read may return (`tandem_local::Load`).
 
 use std::time::Duration;
 
 use tandem::client::{Client, ClientOptions, block_on};
 use tandem::protocol::meta::Status;
 use tandem::protocol::types::ServerId;
-use tandem_local::{CLIENT, Plan, Role, status};
+use tandem_local::{CLIENT, Load, Plan, Role, status};
 
-use super::load::Load;
 use super::{TestCluster, wait};
 
 /// Until a cluster is whole: it starts up, or copies what a failure cost.
-const WHOLE: Duration = Duration::from_secs(30);
+pub const WHOLE: Duration = Duration::from_secs(30);
 
 /// Until a load has some more writes acknowledged.
 const PROGRESS: Duration = Duration::from_secs(20);
@@ -63,7 +62,7 @@ fn a_killed_server_costs_no_write_and_comes_back() {
         let begun = status.recoveries.iter().any(|it| it.failed.server == victim);
         if begun && status::is_whole(&status) { Ok(()) } else { Err(format!("{status:?}")) }
     });
-    let tally = load.finish(&client);
+    let tally = load.finish(&client).expect("no promise is broken");
     assert_eq!((tally.not_done, tally.unknown), (0, 0), "a request failed: {tally:?}");
 }
 
@@ -78,7 +77,7 @@ fn a_planned_stop_fails_no_request() {
     until_progress(&load, 100);
     made.cluster.terminate(Role::Server(leaving), WHOLE).expect("the server stops in order");
     until_progress(&load, 100);
-    let tally = load.finish(&client);
+    let tally = load.finish(&client).expect("no promise is broken");
     assert_eq!((tally.not_done, tally.unknown), (0, 0), "a request failed: {tally:?}");
 }
 
@@ -99,6 +98,6 @@ fn without_the_metaserver_reads_and_writes_go_on() {
     until_whole(&second);
     let after = made.cluster.processes().expect("a list").split_off(1);
     assert_eq!(servers, after, "the metaserver did not adopt the servers that it had started");
-    let tally = load.finish(&second);
+    let tally = load.finish(&second).expect("no promise is broken");
     assert_eq!((tally.not_done, tally.unknown), (0, 0), "a request failed: {tally:?}");
 }

@@ -6,9 +6,9 @@
 //! with a deadline (`wait`), never a length of time.
 
 mod cut;
-mod load;
 mod loopback;
 mod network;
+mod steps;
 mod wait;
 
 use std::path::{Path, PathBuf};

@@ -1,55 +1,11 @@
-//! Waiting for a condition with a deadline: the only place below `tests` that lets time pass.
+//! Waiting for a condition with a deadline: below `tests`, nothing else lets time pass.
 
 use std::time::Duration;
-
-use tandem::clock;
-use tandem::protocol::time::Span;
-
-/// Between two looks at a condition.
-const PAUSE: Duration = Duration::from_millis(5);
 
 /// Looks until `condition` has an answer, and gives it.
 ///
 /// # Panics
 /// After `patience` without one, naming `what` was waited for and what was seen last.
-pub fn until<T>(
-    what: &str,
-    patience: Duration,
-    mut condition: impl FnMut() -> Result<T, String>,
-) -> T {
-    let begun = clock::now();
-    loop {
-        match condition() {
-            Ok(answer) => return answer,
-            Err(seen) => {
-                let waited = clock::now().since(begun);
-                assert!(waited < Span::from(patience), "{what}: not in {patience:?}; last: {seen}");
-            }
-        }
-        std::thread::park_timeout(PAUSE);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    //! Goal: a wait ends with its condition, and fails at its deadline.
-    //! Method: a condition that comes true at the third look, and one that never does.
-
-    use super::*;
-
-    #[test]
-    fn a_wait_ends_with_its_condition() {
-        let mut looks = 0;
-        let answer = until("the third look", Duration::from_secs(60), || {
-            looks += 1;
-            if looks == 3 { Ok(looks) } else { Err(format!("look {looks}")) }
-        });
-        assert_eq!(answer, 3);
-    }
-
-    #[test]
-    #[should_panic(expected = "rain: not in 20ms; last: sun")]
-    fn a_wait_fails_at_its_deadline() {
-        until::<()>("rain", Duration::from_millis(20), || Err("sun".to_owned()));
-    }
+pub fn until<T>(what: &str, patience: Duration, condition: impl FnMut() -> Result<T, String>) -> T {
+    tandem_local::wait::until(what, patience, condition).unwrap_or_else(|late| panic!("{late:#}"))
 }

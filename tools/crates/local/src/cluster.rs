@@ -21,6 +21,9 @@ const KILL_PATIENCE: Duration = Duration::from_secs(10);
 /// finds all, and a second one whatever it started in that moment.
 const STOP_ROUNDS_MAX: usize = 5;
 
+/// The environment's name for the step at which a test build's metaserver dies.
+const EXIT_AT: &str = "TANDEM_EXIT_AT";
+
 /// A cluster of real processes. Dropped, it kills them all, unless `keep` was called.
 #[derive(Debug)]
 pub struct Cluster {
@@ -101,7 +104,16 @@ impl Cluster {
     /// # Errors
     /// The process can not be started.
     pub fn start_meta(&mut self) -> Result<()> {
-        self.start("meta", &["--role", "meta"])
+        self.start("meta", &["--role", "meta"], &[])
+    }
+
+    /// Starts a metaserver that dies as if killed when a recovery enters `step`; needs a binary
+    /// with the feature `hooks`.
+    ///
+    /// # Errors
+    /// The process can not be started.
+    pub fn start_meta_to_die_at(&mut self, step: &str) -> Result<()> {
+        self.start("meta", &["--role", "meta"], &[(EXIT_AT, step)])
     }
 
     /// Starts a server.
@@ -110,7 +122,7 @@ impl Cluster {
     /// The process can not be started.
     pub fn start_server(&mut self, id: ServerId) -> Result<()> {
         let number = id.0.to_string();
-        self.start(&format!("server-{number}"), &["--role", "server", "--id", &number])
+        self.start(&format!("server-{number}"), &["--role", "server", "--id", &number], &[])
     }
 
     /// Starts the metaserver and those servers that it does not start itself.
@@ -124,7 +136,12 @@ impl Cluster {
         own.into_iter().try_for_each(|id| self.start_server(id))
     }
 
-    fn start(&mut self, name: &str, arguments: &[&str]) -> Result<()> {
+    fn start(
+        &mut self,
+        name: &str,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Result<()> {
         let path = self.directory.join("logs").join(format!("{name}.log"));
         let log = File::options()
             .create(true)
@@ -135,6 +152,7 @@ impl Cluster {
         // the cluster in order.
         let child = Command::new(&self.binary)
             .args(arguments)
+            .envs(environment.iter().copied())
             .arg("--config")
             .arg(self.config.path())
             .stdin(Stdio::null())

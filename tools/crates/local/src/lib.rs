@@ -8,13 +8,19 @@
 //! ```text
 //!   Plan -> Cluster::create (cluster.toml, certificates) -> start_* -> processes -> stop
 //! ```
+//!
+//! A `Load` uses such a cluster from many clients, and its ledger judges every read.
 
 mod cluster;
+pub mod ledger;
+mod load;
 mod plan;
 mod ports;
 mod process;
 pub mod status;
+pub mod wait;
 
 pub use cluster::Cluster;
+pub use load::{Load, Slowest, Tally};
 pub use plan::{ADMIN, CLIENT, Hosts, Plan};
 pub use process::{Process, Role};
