@@ -75,7 +75,10 @@ impl MetaServer {
         if let Some(recovery) = listed {
             return recovery.id;
         }
-        let extensible = rows().find(|it| it.step == Step::Invalidate).map(|it| it.id);
+        // A server that stops leaves its sets one by one: that is one recovery, not hundreds.
+        let leaving = self.ledger.server(failed.server).is_some_and(|it| it.leaving);
+        let last = if leaving { Step::CopySecondary } else { Step::Invalidate };
+        let extensible = rows().find(|it| it.step <= last).map(|it| it.id);
         let id = match extensible {
             Some(id) => id,
             None => {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::Args;
 use hdrhistogram::Histogram;
-use tandem::client::{Client, Operation};
+use tandem::client::{Answer, Client, Operation};
 use tandem::clock;
 use tandem::protocol::time::{Span, Time};
 use tandem_local::Plan;
@@ -70,6 +70,7 @@ pub fn run(place: &Place, options: &Options) -> Result<Report> {
 /// What the slots of all sessions found.
 struct Found {
     waits: Histogram<u64>,
+    value_bytes: usize,
     failure: Option<String>,
 }
 
@@ -82,7 +83,7 @@ fn measure(
 ) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().context("a runtime")?;
     let waits = Histogram::new_with_bounds(1, 60_000_000, 3).context("a histogram")?;
-    let found = Rc::new(RefCell::new(Found { waits, failure: None }));
+    let found = Rc::new(RefCell::new(Found { waits, value_bytes: options.value, failure: None }));
     let begun = clock::now();
     let end = begun + Span::from(options.length());
     LocalSet::new().block_on(&runtime, async {
@@ -97,7 +98,7 @@ fn measure(
                         let key = format!("{prefix}-{}", turn % KEYS_OF_SLOT);
                         let sent = clock::now();
                         let outcome = handle.begin(operation(key)).await;
-                        if !found.borrow_mut().on_answer(sent, outcome.map(drop)) || sent >= end {
+                        if !found.borrow_mut().on_answer(sent, outcome) || sent >= end {
                             return;
                         }
                     }
@@ -129,15 +130,21 @@ fn measure(
 }
 
 impl Found {
-    /// Counts an answer to what was sent at `sent`; false if it is a failure.
-    fn on_answer(&mut self, sent: Time, outcome: tandem::client::Result<()>) -> bool {
-        match outcome {
-            Ok(()) => {
+    /// Counts an answer to what was sent at `sent`; false if it is not the right one.
+    fn on_answer(&mut self, sent: Time, outcome: tandem::client::Result<Answer>) -> bool {
+        let failure = match outcome {
+            Ok(Answer::Written { .. }) => None,
+            Ok(Answer::Found { value, .. }) if value.len() == self.value_bytes => None,
+            Ok(other) => Some(format!("a wrong answer: {other:?}")),
+            Err(error) => Some(error.to_string()),
+        };
+        match failure {
+            None => {
                 self.waits.saturating_record((clock::now().since(sent).0 / 1_000).max(1));
                 true
             }
-            Err(error) => {
-                self.failure.get_or_insert(error.to_string());
+            Some(words) => {
+                self.failure.get_or_insert(words);
                 false
             }
         }

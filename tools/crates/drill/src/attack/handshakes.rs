@@ -72,6 +72,12 @@ impl Kind {
         }
     }
 
+    /// Whether `target` refuses this at the handshake. The cluster of a server is judged when it
+    /// registers, with all else that it brings.
+    pub fn fits(self, target: &Target) -> bool {
+        self != Kind::OtherCluster || target.purpose != Purpose::Control
+    }
+
     /// Whether the error called `name` is the right one.
     pub fn is_refused_by(self, name: &str) -> bool {
         match self {

@@ -92,7 +92,7 @@ pub fn run(place: &Place, options: &Options) -> Result<Report> {
     LocalSet::new().block_on(&runtime, async {
         for kind in Kind::ALL {
             let share = options.handshakes / targets.len() as u64 + 1;
-            for target in &targets {
+            for target in targets.iter().filter(|target| kind.fits(target)) {
                 let met = match kind {
                     Kind::Truncated | Kind::TruncatedHello | Kind::Huge | Kind::HugeHello => {
                         frames::attack(stage.cluster.config(), kind, target, share, &bar).await?
