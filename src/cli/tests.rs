@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
 
+use super::arguments::{Arguments, Invocation};
 use crate::protocol::message::Expect;
 use crate::protocol::types::{Incarnation, LossEpoch, Member, Op, Revision, ServerId};
 use crate::roles::client::{Action, ClientRequest, Format, Input};
-
-use super::arguments::{Arguments, Invocation};
 
 fn parse(line: &str) -> Result<Invocation, String> {
     let words = std::iter::once("tandem").chain(line.split(' '));

@@ -1,11 +1,10 @@
 //! What operations give back: every answer carries the position at which it was computed, every
 //! value the revision of the write that made it.
 
+use super::error::{Error, Result, describe};
 use crate::protocol::message::{Answer, Operation};
 use crate::protocol::session::{NotDone, Outcome, Unknown};
 use crate::protocol::types::{Position, Revision, Value, Written};
-
-use super::error::{Error, Result, describe};
 
 /// A stored value.
 #[derive(Clone, Debug, Eq, PartialEq)]

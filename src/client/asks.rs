@@ -8,12 +8,11 @@ use std::fmt;
 
 use tokio::sync::oneshot;
 
+use super::pool::{Pool, Wish};
+use super::transport::{Endpoint, Transport};
 use crate::protocol::message::{MetaAnswer, MetaRequest};
 use crate::protocol::time::{Span, Time};
 use crate::protocol::types::LinkId;
-
-use super::pool::{Pool, Wish};
-use super::transport::{Endpoint, Transport};
 
 /// Between two dials to the metaserver.
 const REDIAL: Span = Span::from_millis(100);

@@ -5,12 +5,11 @@
 
 use std::collections::BTreeSet;
 
+use super::pool::{Pool, Wish};
+use super::transport::{Endpoint, Transport};
 use crate::protocol::message::MetaRequest;
 use crate::protocol::time::{Span, Time};
 use crate::protocol::types::LinkId;
-
-use super::pool::{Pool, Wish};
-use super::transport::{Endpoint, Transport};
 
 /// The number of questions for the view; asks have numbers from 1.
 pub(super) const VIEW_QUESTION: u64 = 0;

@@ -14,14 +14,6 @@ use bytes::Bytes;
 use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::sync::oneshot;
 
-use crate::clock;
-use crate::net::Credentials;
-use crate::protocol::message::{Answer, Expect, MetaAnswer, MetaRequest, Operation};
-use crate::protocol::session::{NotDone, Outcome, SessionSettings};
-use crate::protocol::time::{Span, Time};
-use crate::protocol::types::{Key, SessionId, Value};
-use crate::protocol::view::View;
-
 use super::answers::{CasAnswer, Count, Deleted, Read, Subject, Write};
 use super::asks::AskError;
 use super::error::Result;
@@ -31,6 +23,13 @@ use super::quic::QuicTransport;
 use super::scan::{Scan, ScanOptions};
 use super::shell::{Command, Mailbox, Reader, SLOTS_MAX, Shell};
 use super::transport::{Events, Transport};
+use crate::clock;
+use crate::net::Credentials;
+use crate::protocol::message::{Answer, Expect, MetaAnswer, MetaRequest, Operation};
+use crate::protocol::session::{NotDone, Outcome, SessionSettings};
+use crate::protocol::time::{Span, Time};
+use crate::protocol::types::{Key, SessionId, Value};
+use crate::protocol::view::View;
 
 /// A connection to a cluster. Clones share it; it closes when the last handle is dropped.
 #[derive(Clone)]

@@ -4,11 +4,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::transport::Endpoint;
 use crate::config::ClusterConfig;
 use crate::identity::Identity;
 use crate::wire;
-
-use super::transport::Endpoint;
 
 /// Where a client finds its cluster, and who it is.
 #[derive(Clone, Debug)]

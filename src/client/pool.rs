@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use crate::protocol::types::{KeySet, LinkId, Member, Revision, WorkerId};
-
 use super::transport::{Endpoint, Transport};
+use crate::protocol::types::{KeySet, LinkId, Member, Revision, WorkerId};
 
 /// Names a session within its client; never reused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::transport::{Endpoint, Event, Events, Transport};
 use crate::net::{
     self, CloseReason, Connection, Credentials, EndpointOptions, FrameHandler, Lane, SendError,
 };
@@ -18,8 +19,6 @@ use crate::protocol::message::{
 };
 use crate::protocol::types::{ClusterId, LinkId, Member, WorkerId};
 use crate::wire::{self, Frame, Kind, Limits};
-
-use super::transport::{Endpoint, Event, Events, Transport};
 
 /// Requests beyond this many unsent bytes of a connection wait for their next turn.
 const QUEUE_BYTES_MAX: usize = 16 << 20;

@@ -8,12 +8,11 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
+use super::error::{Error, Result};
+use super::handle::Session;
 use crate::protocol::message::{Answer, Operation};
 use crate::protocol::session::NotDone;
 use crate::protocol::types::{Key, KeySet, Record};
-
-use super::error::{Error, Result};
-use super::handle::Session;
 
 /// Bytes of a page; one record more may come.
 const PAGE_BYTES_MAX: u32 = 64 << 10;

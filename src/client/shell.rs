@@ -15,6 +15,10 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::{Notify, oneshot};
 
+use super::asks::{AskReply, Asks};
+use super::finder::{Finder, VIEW_QUESTION};
+use super::pool::{Asker, Pool, SessionSlot, Wish};
+use super::transport::{Endpoint, Event, Events, Transport};
 use crate::protocol::Machine;
 use crate::protocol::message::{MetaAnswer, MetaRequest, Operation};
 use crate::protocol::session::{
@@ -23,11 +27,6 @@ use crate::protocol::session::{
 use crate::protocol::time::{Span, Time};
 use crate::protocol::types::Member;
 use crate::protocol::view::View;
-
-use super::asks::{AskReply, Asks};
-use super::finder::{Finder, VIEW_QUESTION};
-use super::pool::{Asker, Pool, SessionSlot, Wish};
-use super::transport::{Endpoint, Event, Events, Transport};
 
 /// Bits of a request's number that hold the attempt; the rest holds the session's slot.
 const ATTEMPT_BITS: u32 = 40;

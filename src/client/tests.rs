@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::*;
 use crate::identity::{Identity, META_ID, PartyRole};
 use crate::protocol::message::{MetaAnswer, MetaRequest, Refusal, Request};
 use crate::protocol::types::{
@@ -19,8 +20,6 @@ use crate::protocol::types::{
 };
 use crate::protocol::view::{ServerEntry, SetEntry, SetState, View};
 use crate::wire;
-
-use super::*;
 
 const S1: Member = Member { server: ServerId(1), incarnation: Incarnation(1) };
 const SETS: u16 = 4;

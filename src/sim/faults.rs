@@ -57,7 +57,7 @@ impl World {
         match fault {
             Fault::Kill(node) => self.kill(node),
             Fault::KillSoon(node, effects) => {
-                if let Some(process) = self.process_at(node)
+                if let Some(process) = self.alive_at(node)
                     && let Some(fate) = self.fate_mut(node, process)
                 {
                     *fate = Fate { fuse: Some(effects), ..*fate };

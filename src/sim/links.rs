@@ -15,7 +15,7 @@ use crate::protocol::view::View;
 impl World {
     /// The process that runs at a node.
     #[must_use]
-    pub fn process_at(&self, node: Node) -> Option<Process> {
+    pub fn alive_at(&self, node: Node) -> Option<Process> {
         match node {
             Node::Meta => self.meta.running.as_ref().map(|it| it.number),
             Node::Server(server) => self.running(server).map(|it| it.number),
@@ -59,7 +59,7 @@ impl World {
 
     /// Wants a link, and dials at once if it is new.
     pub(super) fn want(&mut self, node: Node, target: Target) {
-        let Some(process) = self.process_at(node) else { return };
+        let Some(process) = self.alive_at(node) else { return };
         let Some(wanted) = self.wanted_mut(node) else { return };
         if wanted.contains_key(&target) {
             return;
@@ -95,7 +95,7 @@ impl World {
     }
 
     pub(super) fn dial(&mut self, node: Node, process: Process, target: Target) {
-        if self.process_at(node) != Some(process) {
+        if self.alive_at(node) != Some(process) {
             return;
         }
         let Some(wanted) = self.wanted_mut(node) else { return };
@@ -103,7 +103,7 @@ impl World {
             return;
         }
         let to = World::node_of(target);
-        let acceptor = self.process_at(to);
+        let acceptor = self.alive_at(to);
         let cut = self.network.is_cut(node, to) || self.network.is_cut(to, node);
         let (Some(acceptor), false) = (acceptor, cut) else {
             return self.dial_failed(node, process, target);
@@ -180,7 +180,7 @@ impl World {
         let purpose = known.purpose;
         let target = self.target_of(link).map(|(_, _, target)| target);
         let fits = target.is_some_and(|target| self.is_meant(acceptor.node, target));
-        let alive = self.process_at(acceptor.node) == Some(acceptor.process)
+        let alive = self.alive_at(acceptor.node) == Some(acceptor.process)
             && dialler.phase == Phase::Dialling
             && acceptor.phase == Phase::Dialling;
         let cut = self.network.is_cut(dialler.node, acceptor.node);

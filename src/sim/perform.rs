@@ -23,7 +23,7 @@ use crate::store::{ChunkRange, Engine};
 impl World {
     pub(super) fn handle_worker(&mut self, server: ServerId, input: WorkerInput) {
         let node = Node::Server(server);
-        let Some(process) = self.process_at(node) else { return };
+        let Some(process) = self.alive_at(node) else { return };
         let mut next = Some(input);
         while let Some(input) = next {
             self.take_request(server, process, &input);
@@ -40,7 +40,7 @@ impl World {
                 }
                 self.trace.say(now, || format!("    {node} {effect:?}"));
                 self.perform_worker(server, process, effect);
-                if self.process_at(node) != Some(process) {
+                if self.alive_at(node) != Some(process) {
                     return;
                 }
             }
@@ -262,7 +262,7 @@ impl World {
 
     pub(super) fn handle_meta(&mut self, input: MetaInput) {
         let node = Node::Meta;
-        let Some(process) = self.process_at(node) else { return };
+        let Some(process) = self.alive_at(node) else { return };
         let now = self.agenda.now();
         self.trace.step(now, node, &input);
         let reading = self.meta.host.clock.read(now);

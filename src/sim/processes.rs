@@ -35,7 +35,7 @@ impl World {
                     self.start_server(server);
                 }
                 if self.settings.spawn
-                    && let Some(process) = self.process_at(node)
+                    && let Some(process) = self.alive_at(node)
                 {
                     let process = process.0;
                     self.hand_to_meta(MetaInput::ProcessStarted { server, process });
@@ -116,13 +116,13 @@ impl World {
     fn adopt(&mut self, records: &[MetaRecord]) {
         let servers: Vec<_> = self.servers.keys().copied().collect();
         for server in servers {
-            if let Some(process) = self.process_at(Node::Server(server)) {
+            if let Some(process) = self.alive_at(Node::Server(server)) {
                 self.hand_to_meta(MetaInput::ProcessStarted { server, process: process.0 });
             }
         }
         for record in records {
             if let MetaRecord::Server(row) = record
-                && self.process_at(Node::Server(row.entry.id)) != Some(Process(row.process))
+                && self.alive_at(Node::Server(row.entry.id)) != Some(Process(row.process))
             {
                 let (server, process) = (row.entry.id, row.process);
                 self.hand_to_meta(MetaInput::ProcessExited { server, process });
@@ -132,7 +132,7 @@ impl World {
 
     /// Ends the process at a node: its memory is gone, and so are its ends of all links.
     pub fn kill(&mut self, node: Node) {
-        let Some(process) = self.process_at(node) else { return };
+        let Some(process) = self.alive_at(node) else { return };
         match node {
             Node::Meta => {
                 self.meta.running = None;
@@ -189,7 +189,7 @@ impl World {
     }
 
     pub(super) fn persisted(&mut self, process: Process) {
-        if self.process_at(Node::Meta) != Some(process) {
+        if self.alive_at(Node::Meta) != Some(process) {
             return;
         }
         if let Some(number) = self.finish_transaction() {
@@ -259,7 +259,7 @@ impl World {
 
     /// Asks a server to stop in good order.
     pub fn ask_to_stop(&mut self, server: ServerId) {
-        if let Some(process) = self.process_at(Node::Server(server)) {
+        if let Some(process) = self.alive_at(Node::Server(server)) {
             let input = super::node::Input::Worker(WorkerInput::Stop);
             self.hand_in(Node::Server(server), process, input);
         }

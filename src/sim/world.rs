@@ -357,7 +357,7 @@ impl World {
 
     /// Hands an input to the process, which still has to be there: at once, or after its pause.
     pub(super) fn hand_in(&mut self, node: Node, process: Process, input: Input) {
-        if self.process_at(node) != Some(process) {
+        if self.alive_at(node) != Some(process) {
             return;
         }
         let Some(host) = self.host_mut(node) else { return };
@@ -375,14 +375,14 @@ impl World {
     }
 
     pub(super) fn hand_to_meta(&mut self, input: MetaInput) {
-        if let Some(process) = self.process_at(Node::Meta) {
+        if let Some(process) = self.alive_at(Node::Meta) {
             self.hand_in(Node::Meta, process, Input::Meta(input));
         }
     }
 
     /// Enters the machine's next tick, and takes back the one that was entered before.
     pub(super) fn set_timer(&mut self, node: Node) {
-        let Some(process) = self.process_at(node) else { return };
+        let Some(process) = self.alive_at(node) else { return };
         let deadline = match node {
             Node::Meta => self.meta.running.as_ref().and_then(|it| it.machine.deadline()),
             Node::Server(server) => self.running(server).and_then(|it| it.worker.deadline()),
@@ -430,7 +430,7 @@ impl World {
                 }
             }
             Node::Meta | Node::Server(_) => {
-                let Some(process) = self.process_at(node) else { return };
+                let Some(process) = self.alive_at(node) else { return };
                 if let Some(fate) = self.fate_mut(node, process) {
                     fate.wake = wake;
                 }

@@ -9,7 +9,7 @@ use super::{Finding, Rule};
 const TABLE: &[(&str, &[&str])] = &[
     ("protocol", &[]),
     ("wire", &["protocol", "identity"]),
-    ("sim", &["protocol", "store::memory"]),
+    ("sim", &["protocol", "store"]),
     ("identity", &["protocol"]),
     ("clock", &["protocol"]),
     ("process", &["protocol", "clock"]),
@@ -50,7 +50,7 @@ pub const RULES: &[Rule] = &[
             ("src/net/a.rs", "use crate::store::Engine;\n"),
             ("src/store/a.rs", "fn a() {\n    crate::net::dial();\n}\n"),
             ("src/net/a.rs", "use crate::protocol::replica::Replica;\n"),
-            ("src/sim/a.rs", "use crate::store::durable;\n"),
+            ("src/sim/a.rs", "use crate::net::durable;\n"),
             ("src/wire.rs", "use crate::{protocol::types, net};\n"),
             ("src/wire.rs", "//! A.\n#[cfg(test)]\nmod tests {\n    use super::super::net;\n}\n"),
             ("src/unheard_of.rs", "//! A.\n"),

@@ -233,7 +233,9 @@ impl MetaServer {
     ) {
         let old = configuration.primary;
         let gave_up = match trouble {
-            Trouble::Resigned | Trouble::Idle => self.is_up(old),
+            // Its own word is a sign of life, also where its heartbeats do not get through.
+            Trouble::Resigned => self.is_up(old) || self.link_to(old, set).is_some(),
+            Trouble::Idle => self.is_up(old),
             Trouble::Dead | Trouble::Silent => false,
         };
         let mut secondaries = Vec::new();

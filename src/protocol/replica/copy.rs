@@ -15,7 +15,7 @@ use super::primary::{Follower, Phase};
 use super::{Context, Replica, Role};
 use crate::protocol::effect::{Lane, Note, ReadToken, WorkerEffect};
 use crate::protocol::message::PeerMessage;
-use crate::protocol::time::Time;
+use crate::protocol::time::{Span, Time};
 use crate::protocol::types::{Epoch, Key, LinkId, Member, Op, Record, RecoveryId, RunId};
 
 /// A complete learner that is at most this many writes behind is worth holding writes up for.
@@ -69,6 +69,14 @@ impl Run {
     /// The learner holds the whole set, and may be proposed.
     pub fn is_complete(&self) -> bool {
         matches!(self.stage, Stage::Complete { .. })
+    }
+
+    /// For how long it has been complete; none if it is not.
+    fn complete_for(&self, now: Time) -> Option<Span> {
+        match self.stage {
+            Stage::Complete { since } => Some(now.since(since)),
+            Stage::Idle { .. } | Stage::Starting | Stage::Scanning { .. } => None,
+        }
     }
 }
 
@@ -295,7 +303,7 @@ impl Replica {
             } else if lost(follower, &self.log, ctx) && primary.proposed != Some(learner) {
                 abort.push((learner, false));
             }
-            let waited = matches!(run.stage, Stage::Complete { since } if now.since(since) >= ctx.timing.heartbeat);
+            let waited = run.complete_for(now) >= Some(ctx.timing.heartbeat);
             let behind = prepared.0.saturating_sub(follower.accepted.0);
             let near = run.is_complete() && (1..=BARRIER_LAG_MAX).contains(&behind);
             let may = ctx.meta_up && primary.pending.is_none() && primary.barrier_not_before <= now;

@@ -1,13 +1,12 @@
 //! What a session makes of answers and of passed deadlines: retries, and the three outcomes.
 
+use super::call::{Attempt, Call, Identity, Phase};
+use super::{AttemptId, CallId, NotDone, Outcome, Session, SessionEffect, Unknown};
 use crate::protocol::message::{Answer, Operation, Refusal};
 use crate::protocol::time::Time;
 use crate::protocol::types::{
     Configuration, KeySet, LinkId, Member, RequestNumber, Revision, Written,
 };
-
-use super::call::{Attempt, Call, Identity, Phase};
-use super::{AttemptId, CallId, NotDone, Outcome, Session, SessionEffect, Unknown};
 
 /// What a refusal means for its call.
 enum Verdict {

@@ -3,11 +3,10 @@
 //! Invariant: an attempt leaves `open` only by its own answer. A link that goes down turns its
 //! attempts into lost ones, which stay open for ever.
 
+use super::{AttemptId, Waiting};
 use crate::protocol::message::{Operation, Refusal};
 use crate::protocol::time::Time;
 use crate::protocol::types::{LinkId, Member, RequestNumber, Revision, WorkerId};
-
-use super::{AttemptId, Waiting};
 
 /// Where a call stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Hash)]

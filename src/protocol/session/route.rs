@@ -5,15 +5,14 @@
 
 use std::net::SocketAddr;
 
+use super::call::{Identity, Phase};
+use super::{AttemptId, CallId, Session, SessionEffect};
 use crate::protocol::message::{AckLevel, ReadLevel, Refusal, Request};
 use crate::protocol::time::Time;
 use crate::protocol::types::{
     Configuration, KeySet, LinkId, Member, Origin, RequestNumber, Revision, WorkerId,
 };
 use crate::protocol::view::{SetEntry, SetState, Update, View};
-
-use super::call::{Identity, Phase};
-use super::{AttemptId, CallId, Session, SessionEffect};
 
 /// A worker that the session dialled.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Hash)]

@@ -14,6 +14,8 @@ mod beacons;
 mod leave;
 mod orders;
 mod peers;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 

@@ -5,12 +5,11 @@ use std::io::{self, Write};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+use super::{Context, Failure, Format, report};
 use crate::client::{CasAnswer, ScanOptions, Session, block_on};
 use crate::protocol::message::Expect;
 use crate::protocol::types::Key;
 use crate::roles::Exit;
-
-use super::{Context, Failure, Format, report};
 
 impl Context {
     fn session(&self) -> Session {

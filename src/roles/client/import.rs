@@ -8,10 +8,9 @@ use bytes::Bytes;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
+use super::{Context, Failure, Format, exit_of, report};
 use crate::client::{Answer, Error, Operation, Result as ClientResult, block_on};
 use crate::roles::Exit;
-
-use super::{Context, Failure, Format, exit_of, report};
 
 /// Bytes of values in flight, whatever their number.
 const BYTES_MAX: usize = 8 << 20;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::{Context, Failure, Format, ReviveSets, report, status as words};
 use crate::client::{AskError, block_on};
 use crate::clock;
 use crate::protocol::message::{MetaAnswer, MetaRefusal, MetaRequest};
@@ -13,8 +14,6 @@ use crate::protocol::time::Span;
 use crate::protocol::types::{KeySet, Member};
 use crate::protocol::view::SetState;
 use crate::roles::Exit;
-
-use super::{Context, Failure, Format, ReviveSets, report, status as words};
 
 /// Between two looks at the status.
 const POLL: Duration = Duration::from_millis(50);

@@ -4,11 +4,10 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
+use super::report;
 use crate::protocol::meta::durable::{Recovery, Step};
 use crate::protocol::meta::{ServerState, SetStatus, Status};
 use crate::protocol::view::SetState;
-
-use super::report;
 
 /// Every key set answers and has all its copies.
 pub(super) fn is_ready(status: &Status) -> bool {

@@ -38,7 +38,7 @@ pub fn unserved(world: &World) -> Option<String> {
 /// A key set with fewer living members than it should have.
 #[must_use]
 pub fn thin(world: &World) -> Option<String> {
-    let alive = world.servers.keys().filter(|&&id| world.process_at(Node::Server(id)).is_some());
+    let alive = world.servers.keys().filter(|&&id| world.alive_at(Node::Server(id)).is_some());
     let copies = usize::from(world.settings.copies).min(alive.count());
     for row in world.meta.disk.sets() {
         let set = row.set;

@@ -5,14 +5,13 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 
+use super::*;
 use crate::protocol::message::Expect;
 use crate::protocol::types::{
     Configuration, Epoch, Incarnation, LossEpoch, Op, Origin, Position, ServerId, ViewVersion,
     Written,
 };
 use crate::protocol::view::{ServerEntry, SetEntry, SetState};
-
-use super::*;
 
 mod outcomes;
 mod routing;

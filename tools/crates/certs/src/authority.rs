@@ -39,7 +39,7 @@ impl Validity {
             "a validity of {} is out of range; ask for \"1s\" to \"36500d\"",
             humantime::format_duration(length)
         );
-        let now = OffsetDateTime::from_unix_timestamp(OffsetDateTime::now_utc().unix_timestamp())
+        let now = OffsetDateTime::from_unix_timestamp(tandem::clock::wall_clock().unix_timestamp())
             .context("the system's clock is out of range; set it")?;
         Ok(Validity { not_before: now - BACKDATE, not_after: now + length })
     }

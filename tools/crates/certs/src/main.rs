@@ -13,7 +13,6 @@ use serde::Serialize;
 use tandem::config::ClusterConfig;
 use tandem::identity::{Identity, META_ID, PartyRole};
 use tandem_certs::{Facts, Issue, Level, check, init, issue};
-use time::OffsetDateTime;
 use time::macros::format_description;
 
 /// Makes and checks the certificates of a Tandem cluster.
@@ -22,7 +21,12 @@ use time::macros::format_description;
 /// This tool makes the CA and one certificate for each party of cluster.toml, and finds what is
 /// wrong with them before a connection fails.
 #[derive(Parser)]
-#[command(name = "tools/certs", bin_name = "tools/certs", after_help = EXAMPLES, arg_required_else_help = true)]
+#[command(
+    name = "tools/certs",
+    bin_name = "tools/certs",
+    after_help = EXAMPLES,
+    arg_required_else_help = true
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -189,7 +193,7 @@ fn run(command: Command) -> Result<ExitCode> {
 
 /// Prints what is wrong.
 fn report(config: &ClusterConfig, format: Format) -> Result<ExitCode> {
-    let findings = check(config, OffsetDateTime::now_utc());
+    let findings = check(config, tandem::clock::wall_clock());
     let mut out = std::io::stdout().lock();
     match format {
         Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(&findings)?)?,
@@ -235,7 +239,7 @@ struct Shown<'a> {
 }
 
 fn show(files: &[PathBuf], format: Format) -> Result<ExitCode> {
-    let now = OffsetDateTime::now_utc();
+    let now = tandem::clock::wall_clock();
     let mut shown = Vec::new();
     for file in files {
         let text = std::fs::read_to_string(file)

@@ -14,7 +14,6 @@ use tandem::identity::Identity;
 use tandem_certs::{
     Authority, Facts, Folder, Issue, Level, Pem, Validity, check, init, issue_leaf, make_ca,
 };
-use time::OffsetDateTime;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -149,7 +148,7 @@ fn force_renews_the_leaves_and_never_the_ca() {
     assert_eq!(place.read("ca.pem"), ca);
     assert_ne!(place.read("server-1.pem"), leaf);
     let facts = Facts::read(&place.read("server-1.pem")).expect("readable");
-    assert_eq!(facts.days_left(OffsetDateTime::now_utc()), 89);
+    assert_eq!(facts.days_left(tandem::clock::wall_clock()), 89);
     place.done(&["check"]);
 }
 
@@ -287,7 +286,7 @@ fn check_finds_the_ca_of_another_cluster() {
 fn check_tells_what_expires_by_the_clock_it_is_given() {
     let place = Place::filled("check_expiry");
     let config = place.config();
-    let now = OffsetDateTime::now_utc();
+    let now = tandem::clock::wall_clock();
     assert!(check(&config, now).is_empty());
     assert!(check(&config, now + DAY * 334).is_empty());
     let soon = check(&config, now + DAY * 336);
@@ -308,7 +307,7 @@ fn check_tells_what_expires_by_the_clock_it_is_given() {
 #[test]
 fn an_expired_leaf_is_found_and_renewed() {
     let place = Place::filled("expired_leaf");
-    let now = OffsetDateTime::now_utc();
+    let now = tandem::clock::wall_clock();
     let past = Validity { not_before: now - DAY * 2, not_after: now - DAY };
     let leaf = issue_leaf(&place.authority(), &identity("tandem://demo/admin/ops"), past);
     place.put("admin-ops", &leaf.expect("a leaf"));
