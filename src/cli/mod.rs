@@ -15,7 +15,6 @@ use clap::{CommandFactory, Parser};
 
 use crate::config::ClusterConfig;
 use crate::roles::{Exit, client, meta, server, start_logs};
-
 use arguments::{Arguments, Invocation};
 
 /// Does what this process's arguments say.

@@ -3,7 +3,8 @@
 //!
 //! Goal: no cut between a primary, its secondary, the metaserver and a client breaks a promise.
 //! Method: one network namespace for each process; two clients on different nodes write and read
-//! across the cut under one ledger (`tandem_local::Load`), so that each sees what the other must not miss.
+//! across the cut under one ledger (`tandem_local::Load`), so that each sees what the other must
+//! not miss.
 //!
 //! Nodes: 1 is the metaserver, 2 to 4 are servers 1 to 3, 5 and 6 are clients.
 

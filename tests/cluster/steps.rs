@@ -13,10 +13,11 @@ use super::loopback::{WHOLE, busiest, client, until_progress, until_whole};
 use super::{TestCluster, wait};
 
 fn survives_death_in(step: &str) {
-    assert!(
-        cfg!(feature = "hooks"),
-        "the metaserver has no hooks in this build: run tools/test, or cargo test --features hooks"
-    );
+    if !cfg!(feature = "hooks") {
+        panic!(
+            "the metaserver has no hooks in this build: run tools/test, or use --features hooks"
+        );
+    }
     let mut made = TestCluster::start(&Plan::default());
     let client = client(&made);
     until_whole(&client);

@@ -25,15 +25,14 @@ use super::message::{Answer, Operation, Refusal, Request};
 use super::time::{Span, Time};
 use super::types::{KeySet, LinkId, Member, RequestNumber, Revision, SessionId, WorkerId};
 use super::view::View;
+use call::Call;
+use route::{Dial, Fetch};
 
 mod answer;
 mod call;
 mod route;
 #[cfg(test)]
 mod tests;
-
-use call::Call;
-use route::{Dial, Fetch};
 
 /// One submitted operation, as its submitter names it; never reused in a session.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Ord, PartialOrd, Hash)]
