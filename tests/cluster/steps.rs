@@ -60,18 +60,3 @@ fn whole_with_hook(made: &mut TestCluster, client: &Client, step: &str) -> Statu
 fn meta_dies_in_invalidate() {
     survives_death_in("invalidate");
 }
-
-#[test]
-fn meta_dies_in_copy_primary() {
-    survives_death_in("copy-primary");
-}
-
-#[test]
-fn meta_dies_in_copy_secondary() {
-    survives_death_in("copy-secondary");
-}
-
-#[test]
-fn meta_dies_in_resume() {
-    survives_death_in("resume");
-}

@@ -156,9 +156,7 @@ impl MetaServer {
     ) {
         self.probe(now, set, configuration, member, asks);
         let Some(answer) = self.probe_answer(now, set, member) else { return };
-        if answer.last_op < op {
-            self.lose(set);
-        } else {
+        if answer.last_op >= op {
             let failed = configuration.primary;
             self.cover(failed, set, true);
             let epoch = self.install(set, member, Vec::new()).epoch;

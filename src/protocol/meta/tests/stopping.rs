@@ -79,8 +79,10 @@ fn a_process_is_spawned_once_and_again_after_its_exit() {
 fn a_process_that_dies_young_waits_longer_each_time() {
     let mut cluster = Cluster::empty(spawning());
     cluster.step();
+    // The first young death is made good at once.
+    cluster.input(MetaInput::ProcessExited { server: ServerId(1), process: 0 });
     let waits = [1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000];
-    for (spawned, wait) in (1..).zip(waits) {
+    for (spawned, wait) in (2..).zip(waits) {
         assert_eq!(cluster.spawned.len(), spawned);
         cluster.input(MetaInput::ProcessExited { server: ServerId(1), process: 0 });
         cluster.run(Span::from_millis(wait - 100));
