@@ -141,6 +141,7 @@ impl Worker {
                 *replica = Replica::heir(inheritance, now);
             }
         }
+        self.window_bytes = self.replicas.iter().map(|it| it.log().window_bytes()).sum();
         self.view = View { sets: view.sets.clone(), ..View::unborn(view.cluster, 0) };
         for entry in &mut self.view.sets {
             entry.configuration = None;

@@ -1,6 +1,8 @@
 //! Goal: what a hostile reading of the replica found stays mended; one test a finding.
 //! Method: one worker, whose peers, metaserver and store are played by hand.
 
+mod heirs;
+
 use bytes::Bytes;
 
 use super::{Start, Worker, WorkerSettings};
@@ -52,6 +54,8 @@ struct Stage {
     now: Time,
     effects: Vec<WorkerEffect>,
     requests: u64,
+    /// The engine has not made standings durable yet: nobody says `Remembered`.
+    forgetful: bool,
 }
 
 impl Stage {
@@ -67,7 +71,7 @@ impl Stage {
         };
         let now = Time(1_000_000_000);
         let worker = Worker::new(settings, now);
-        Stage { worker, now, effects: Vec::new(), requests: 0 }
+        Stage { worker, now, effects: Vec::new(), requests: 0, forgetful: false }
     }
 
     /// Hands in one input, and the completions of a store that is empty and at once done.
@@ -82,7 +86,7 @@ impl Stage {
                         let through = entries.last().map_or(Op(0), |entry| entry.op);
                         inputs.push_back(WorkerInput::Appended { set: *set, through });
                     }
-                    WorkerEffect::Remember { set, number, .. } => {
+                    WorkerEffect::Remember { set, number, .. } if !self.forgetful => {
                         let (set, number) = (*set, *number);
                         inputs.push_back(WorkerInput::Remembered { set, number });
                     }
