@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 
@@ -84,6 +85,24 @@ fn the_files_of_a_directory_survive() {
     let state = StateDir::lock(&scratch.0).expect("free");
     assert_eq!(state.cluster().expect("reads"), Some(known));
     assert_eq!(state.identity().expect("reads"), Some(member));
+}
+
+#[test]
+fn the_reset_seed_is_drawn_once_and_of_its_owner_alone() {
+    let (scratch, other) = (Scratch::new("seed"), Scratch::new("other-seed"));
+    let state = StateDir::lock(&scratch.0).expect("free");
+    let seed = state.reset_seed().expect("drawn");
+    drop(state);
+    let state = StateDir::lock(&scratch.0).expect("free");
+    assert_eq!(state.reset_seed().expect("reads"), seed, "it outlives the process");
+    let stranger = StateDir::lock(&other.0).expect("free").reset_seed().expect("drawn");
+    assert_ne!(stranger, seed, "no two directories share one");
+    let file = scratch.0.join("reset-seed");
+    let mode = || fs::metadata(&file).expect("it is there").permissions().mode() & 0o777;
+    assert_eq!(mode(), 0o600);
+    fs::write(&file, "seed 12\n").expect("writes");
+    let again = state.reset_seed().expect("a damaged one is replaced");
+    assert_eq!((state.reset_seed().expect("reads"), mode()), (again, 0o600));
 }
 
 #[test]
