@@ -7,7 +7,7 @@
 //!   identity   the server's number and the latest incarnation that it was given
 //!   spawned    who the metaserver started here last
 //!   reset-seed the secret by which others notice a restart at once; of its owner alone
-//!   server.log what a started server prints
+//!   server.log what a started server prints; server.log.1 is an older part
 //! ```
 //!
 //! The lock is the proof behind a registration: an incarnation that registers under it may take
@@ -31,6 +31,7 @@ const RESET_SEED: &str = "reset-seed";
 pub(super) const PROCESS: &str = "process";
 pub(super) const SPAWNED: &str = "spawned";
 pub(super) const LOG: &str = "server.log";
+pub(super) const LOG_BEFORE: &str = "server.log.1";
 
 /// A state directory that this process holds.
 #[derive(Debug)]

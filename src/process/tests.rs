@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, Signal, getpgid, kill_process};
 
+use super::spawner::LOG_BYTES_MAX;
 use super::state_dir::{PROCESS, SPAWNED};
 use super::*;
 use crate::protocol::types::{ClusterId, Epoch, Incarnation, Member, ServerId};
@@ -178,6 +179,25 @@ async fn an_end_that_nobody_waited_for_is_not_lost() {
     assert_eq!(exited.status.and_then(|status| status.code()), Some(3));
     let log = fs::read_to_string(scratch.0.join("server.log")).expect("the log is there");
     assert_eq!(log, "out\nerr\n");
+}
+
+#[tokio::test]
+async fn a_large_log_is_set_aside_at_a_start() {
+    let scratch = Scratch::new("log");
+    let (log, before) = (scratch.0.join("server.log"), scratch.0.join("server.log.1"));
+    let size = |path: &Path| fs::metadata(path).map(|it| it.len()).ok();
+    let mut spawner = spawner(&scratch.0, "/bin/echo", &["word"]);
+    for (bytes, expected) in [
+        (LOG_BYTES_MAX, (Some(LOG_BYTES_MAX + 5), None)),
+        (LOG_BYTES_MAX + 1, (Some(5), Some(LOG_BYTES_MAX + 1))),
+        (LOG_BYTES_MAX + 2, (Some(5), Some(LOG_BYTES_MAX + 2))),
+    ] {
+        // A hole: it takes no room on the disk.
+        fs::File::create(&log).and_then(|file| file.set_len(bytes)).expect("writes");
+        let process = spawner.start(SERVER).expect("starts");
+        assert_eq!(spawner.exited().await.process, process);
+        assert_eq!((size(&log), size(&before)), expected, "after {bytes} bytes");
+    }
 }
 
 #[tokio::test]
