@@ -55,8 +55,9 @@ pub fn run(control: Control) -> Result<()> {
 }
 
 async fn serve(control: Control) -> Result<()> {
-    let Control { config, credentials, reset_seed, settings, records, journal, view, mut requests } =
+    let Control { config, credentials, reset_seed, settings, records, journal, view, requests } =
         control;
+    let mut requests = requests;
     let options = EndpointOptions { reset_seed: Some(reset_seed), ..EndpointOptions::default() };
     let endpoint = Rc::new(Endpoint::bind(config.meta().listen, credentials, options)?);
     let registered = processes(&records);
