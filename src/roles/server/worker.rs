@@ -66,6 +66,7 @@ async fn serve(
             value_bytes_max: plan.limits.value_bytes_max,
         },
         lanes_max: u32::from(plan.key_sets) + 8,
+        reset_seed: Some(plan.reset_seed),
         ..EndpointOptions::default()
     };
     // Bound before registration: whoever is registered listens (rule 11).
