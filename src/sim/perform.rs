@@ -44,6 +44,7 @@ impl World {
                     return;
                 }
             }
+            self.look_for_stale_primaries(server);
             next = self.running_mut(server).and_then(|it| it.completions.pop_front());
         }
     }
@@ -53,7 +54,7 @@ impl World {
         let Some(fate) = self.fate_mut(node, process) else { return false };
         match &mut fate.fuse {
             None => false,
-            Some(0) => true,
+            Some(0) => self.crashes(node),
             Some(left) => {
                 *left -= 1;
                 false
@@ -177,6 +178,7 @@ impl World {
         let moment = match note {
             Note::Opened { set, epoch } => {
                 self.learn(Fact::Opened { process, set, epoch });
+                self.look_for_rivals(set, epoch);
                 Moment::at("opened", &[node])
             }
             Note::Paused { .. } => Moment::at("paused", &[node]),
@@ -246,11 +248,10 @@ impl World {
     /// Brings the completion of a store effect back.
     fn complete(&mut self, server: ServerId, input: WorkerInput) {
         let longest = self.settings.store_max;
-        let at = self.now() + self.rng.span(Span::ZERO, longest);
-        let Some(running) = self.servers.get_mut(&server).and_then(|it| it.running.as_mut()) else {
-            return;
-        };
-        if longest == Span::ZERO {
+        let now = self.now();
+        let at = now + self.rng.span(Span::ZERO, longest);
+        let Some(running) = self.running_mut(server) else { return };
+        if longest == Span::ZERO && running.completed_last < now {
             running.completions.push_back(input);
             return;
         }
