@@ -9,7 +9,7 @@
 pub mod cli;
 #[cfg(feature = "net")]
 pub mod client;
-#[cfg(feature = "net")]
+#[cfg(feature = "clock")]
 pub mod clock;
 #[cfg(feature = "net")]
 pub mod config;

@@ -3,7 +3,8 @@
 //! Events at the same time come in the order in which they were entered, so that a run depends
 //! on its seed alone.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
 use crate::protocol::time::Time;
 
@@ -12,19 +13,31 @@ use crate::protocol::time::Time;
 pub struct Entered {
     pub at: Time,
     number: u64,
+    slot: u32,
 }
 
 /// Events in the order of their times.
+///
+/// The events themselves stay in their slots, because they are large; the heap orders their
+/// names. What was taken back stays in the heap until its time comes.
 #[derive(Clone, Debug)]
 pub struct Agenda<E> {
-    pending: BTreeMap<Entered, E>,
+    order: BinaryHeap<Reverse<Entered>>,
+    slots: Vec<Option<(u64, E)>>,
+    free: Vec<u32>,
     number_next: u64,
     now: Time,
 }
 
 impl<E> Default for Agenda<E> {
     fn default() -> Agenda<E> {
-        Agenda { pending: BTreeMap::new(), number_next: 0, now: Time(0) }
+        Agenda {
+            order: BinaryHeap::new(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            number_next: 0,
+            now: Time(0),
+        }
     }
 }
 
@@ -37,32 +50,62 @@ impl<E> Agenda<E> {
 
     /// Enters an event; one in the past happens now.
     pub fn enter(&mut self, at: Time, event: E) -> Entered {
-        let entered = Entered { at: at.max(self.now), number: self.number_next };
+        let number = self.number_next;
         self.number_next += 1;
-        self.pending.insert(entered, event);
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() as u32 - 1
+        });
+        self.slots[slot as usize] = Some((number, event));
+        let entered = Entered { at: at.max(self.now), number, slot };
+        self.order.push(Reverse(entered));
         entered
     }
 
     pub fn take_back(&mut self, entered: Entered) {
-        self.pending.remove(&entered);
+        self.remove(entered);
+        self.drop_stale();
+    }
+
+    fn is_pending(&self, entered: Entered) -> bool {
+        let slot = self.slots.get(entered.slot as usize).and_then(Option::as_ref);
+        slot.is_some_and(|(number, _)| *number == entered.number)
+    }
+
+    fn remove(&mut self, entered: Entered) -> Option<E> {
+        if !self.is_pending(entered) {
+            return None;
+        }
+        self.free.push(entered.slot);
+        self.slots[entered.slot as usize].take().map(|(_, event)| event)
+    }
+
+    /// Keeps the head of the heap a pending event.
+    fn drop_stale(&mut self) {
+        while self.order.peek().is_some_and(|Reverse(head)| !self.is_pending(*head)) {
+            self.order.pop();
+        }
     }
 
     /// The time of the next event.
     #[must_use]
     pub fn next_time(&self) -> Option<Time> {
-        self.pending.keys().next().map(|it| it.at)
+        self.order.peek().map(|Reverse(head)| head.at)
     }
 
     /// Lets the next event happen.
     pub fn pop(&mut self) -> Option<E> {
-        let (entered, event) = self.pending.pop_first()?;
+        let Reverse(entered) = self.order.pop()?;
+        let event = self.remove(entered);
+        self.drop_stale();
         self.now = entered.at;
-        Some(event)
+        event
     }
 
     /// Lets any pending event happen, now or at its time, whichever is later.
     pub fn take(&mut self, entered: Entered) -> Option<E> {
-        let event = self.pending.remove(&entered)?;
+        let event = self.remove(entered)?;
+        self.drop_stale();
         self.now = self.now.max(entered.at);
         Some(event)
     }
@@ -74,8 +117,15 @@ impl<E> Agenda<E> {
         }
     }
 
+    /// All pending events, by time.
     pub fn iter(&self) -> impl Iterator<Item = (Entered, &E)> + '_ {
-        self.pending.iter().map(|(&entered, event)| (entered, event))
+        let mut pending: Vec<Entered> = self.order.iter().map(|it| it.0).collect();
+        pending.retain(|it| self.is_pending(*it));
+        pending.sort_unstable();
+        pending.into_iter().filter_map(|it| {
+            let (_, event) = self.slots[it.slot as usize].as_ref()?;
+            Some((it, event))
+        })
     }
 }
 

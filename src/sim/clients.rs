@@ -1,4 +1,4 @@
-//! Clients: sessions that follow redirects, and pinned ones that never do.
+//! Clients: sessions that follow redirects, pinned ones that never do, and repeaters.
 //!
 //! A pinned client asks one server, whatever the view says: it is who meets a stale primary. It
 //! speaks the session's inputs and effects, so that one workload drives both kinds.
@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use super::Process;
 use super::node::{Wake, Wanted};
+use super::repeater::Repeater;
 use super::truth::{OperationId, WriteId};
 use super::workload::Workload;
 use crate::protocol::Machine;
@@ -41,6 +42,7 @@ pub struct ClientProcess {
 pub enum ClientMachine {
     Session(Box<Session>),
     Pinned(Pinned),
+    Repeater(Box<Repeater>),
 }
 
 impl Machine for ClientMachine {
@@ -51,6 +53,7 @@ impl Machine for ClientMachine {
         match self {
             ClientMachine::Session(session) => session.handle(now, input, effects),
             ClientMachine::Pinned(pinned) => pinned.handle(now, input, effects),
+            ClientMachine::Repeater(repeater) => repeater.handle(now, input, effects),
         }
     }
 
@@ -58,6 +61,7 @@ impl Machine for ClientMachine {
         match self {
             ClientMachine::Session(session) => session.deadline(),
             ClientMachine::Pinned(pinned) => pinned.deadline(),
+            ClientMachine::Repeater(repeater) => repeater.deadline(),
         }
     }
 }

@@ -2,7 +2,30 @@
 //!
 //! Machines only ever see readings of such clocks. The simulator alone knows true time.
 
+use super::rng::Rng;
 use crate::protocol::time::Time;
+
+/// How far the rates of a world's clocks are off, in parts per million.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Rates {
+    Exact,
+    /// Each clock anywhere within this.
+    Within(u64),
+    /// Each clock off by just this, one way or the other.
+    Extreme(u64),
+}
+
+impl Rates {
+    /// The rate of one clock.
+    pub fn draw(self, rng: &mut Rng) -> i64 {
+        match self {
+            Rates::Exact => 0,
+            Rates::Within(most) => rng.between(0, 2 * most) as i64 - most as i64,
+            Rates::Extreme(most) if rng.chance(500_000) => most as i64,
+            Rates::Extreme(most) => -(most as i64),
+        }
+    }
+}
 
 /// How a node reads time.
 #[derive(Clone, Copy, Debug, Hash)]

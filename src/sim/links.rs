@@ -362,9 +362,10 @@ impl World {
 
     /// Puts a message on a lane.
     pub(super) fn send(&mut self, link: LinkId, from: Node, channel: Channel, payload: Payload) {
-        let Some(side) = self.network.links.get(&link).and_then(|it| it.side_of(from)) else {
-            return;
-        };
+        let Some(known) = self.network.links.get(&link) else { return };
+        let Some(side) = known.side_of(from) else { return };
+        let to = known.end(side.other()).node;
+        self.mark(from, to, &payload);
         let delay = match channel {
             Channel::Bulk(_) => self.delay() + self.delay(),
             Channel::Control | Channel::Set(_) => self.delay(),

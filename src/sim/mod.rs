@@ -21,19 +21,22 @@ pub mod disk;
 pub mod estate;
 pub mod faults;
 pub mod invariants;
+mod leases;
 mod links;
+mod moments;
 pub mod network;
 pub mod node;
 mod perform;
 mod processes;
 pub mod random;
+pub mod repeater;
 pub mod rng;
 pub mod trace;
 pub mod truth;
 pub mod workload;
 pub mod world;
 
-pub use random::{Options, Report, simulate};
+pub use random::{Options, Report, simulate, simulate_with};
 pub use world::World;
 
 use std::fmt;
@@ -41,6 +44,7 @@ use std::fmt;
 use crate::protocol::time::Span;
 use crate::protocol::timing::Timing;
 use crate::protocol::types::ServerId;
+use clock::Rates;
 use network::NetworkSettings;
 
 /// A process that runs a machine, numbered over the whole run: a restart is another process.
@@ -87,10 +91,11 @@ pub struct Settings {
     pub disk_max: Span,
     /// How long a store takes at most; zero = it completes before anything else happens.
     pub store_max: Span,
-    /// Clock rates are off by up to this.
-    pub skew_ppm_max: u64,
+    pub rates: Rates,
     /// Timers fire up to this late.
     pub tick_late: Span,
+    /// A server that is not spawned and stays away for this long is replaced by a spare.
+    pub replace_after: Span,
     /// A process that the metaserver will not have starts again after this.
     pub restart_after: Span,
 }
@@ -111,8 +116,9 @@ impl Settings {
             disk_min: Span::from_micros(500),
             disk_max: Span::from_micros(500),
             store_max: Span::ZERO,
-            skew_ppm_max: 0,
+            rates: Rates::Exact,
             tick_late: Span::ZERO,
+            replace_after: Span::from_millis(2_000),
             restart_after: Span::from_millis(300),
         }
     }

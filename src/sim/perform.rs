@@ -45,6 +45,7 @@ impl World {
                     return;
                 }
             }
+            self.look_for_stale_primaries(server);
             next = self.running_mut(server).and_then(|it| it.completions.pop_front());
         }
     }
@@ -54,7 +55,7 @@ impl World {
         let Some(fate) = self.fate_mut(node, process) else { return false };
         match &mut fate.fuse {
             None => false,
-            Some(0) => true,
+            Some(0) => self.crashes(node),
             Some(left) => {
                 *left -= 1;
                 false
@@ -182,6 +183,7 @@ impl World {
         let moment = match note {
             Note::Opened { set, epoch } => {
                 self.learn(Fact::Opened { process, set, epoch });
+                self.look_for_rivals(set, epoch);
                 Moment::at("opened", &[node])
             }
             Note::Paused { .. } => Moment::at("paused", &[node]),
@@ -258,10 +260,11 @@ impl World {
     /// Brings the completion of a store effect back.
     fn complete(&mut self, server: ServerId, input: WorkerInput) {
         let longest = self.settings.store_max;
-        let at = self.now() + self.rng.span(Span::ZERO, longest);
+        let now = self.now();
+        let at = now + self.rng.span(Span::ZERO, longest);
         let Some(node) = self.servers.get_mut(&server) else { return };
         let Some(running) = node.running.as_mut() else { return };
-        if longest == Span::ZERO {
+        if longest == Span::ZERO && running.completed_last < now {
             running.completions.push_back(input);
             if let Some(estate) = &mut node.estate {
                 estate.sync_all();

@@ -108,7 +108,7 @@ impl World {
             key_sets: self.settings.key_sets,
             copies: self.settings.copies,
             min_write_copies: self.settings.min_write_copies,
-            replace_after: Span::from_millis(2_000),
+            replace_after: self.settings.replace_after,
             new_cluster: self.cluster,
         };
         let now = self.meta.host.clock.read(self.agenda.now());

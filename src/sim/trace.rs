@@ -16,25 +16,34 @@ const LINES_MAX: usize = 50_000;
 /// The record of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Trace {
-    hash: u64,
+    /// None = not asked for.
+    hash: Option<u64>,
     steps: u64,
     lines: Option<VecDeque<String>>,
 }
 
 impl Trace {
+    /// A trace that names its run with a hash, and keeps its text, or not.
+    #[must_use]
+    pub fn new(hash: bool, text: bool) -> Trace {
+        Trace { hash: hash.then_some(0), steps: 0, lines: text.then(VecDeque::new) }
+    }
+
     /// A trace that keeps its text too.
     #[must_use]
     pub fn with_text() -> Trace {
-        Trace { lines: Some(VecDeque::new()), ..Trace::default() }
+        Trace::new(true, true)
     }
 
     /// Takes in one step: when, where and what.
     pub fn step<W: Hash + fmt::Debug, I: Hash + fmt::Debug>(&mut self, at: Time, who: W, what: &I) {
-        let mut hasher = Fold(self.hash);
-        at.hash(&mut hasher);
-        who.hash(&mut hasher);
-        what.hash(&mut hasher);
-        self.hash = hasher.finish();
+        if let Some(hash) = &mut self.hash {
+            let mut hasher = Fold(*hash);
+            at.hash(&mut hasher);
+            who.hash(&mut hasher);
+            what.hash(&mut hasher);
+            *hash = hasher.finish();
+        }
         self.steps += 1;
         self.say(at, || format!("{who:?} <- {what:?}"));
     }
@@ -50,10 +59,15 @@ impl Trace {
         lines.push_back(format!("{ms:>7}.{micros:03} {}", words()));
     }
 
-    /// The number that names the run so far.
+    /// The number that names the run so far; zero where it was not asked for.
     #[must_use]
     pub fn hash(&self) -> u64 {
-        self.hash
+        self.hash.unwrap_or_default()
+    }
+
+    /// Takes the lines that were kept so far.
+    pub fn take_lines(&mut self) -> Vec<String> {
+        self.lines.as_mut().map(|lines| lines.drain(..).collect()).unwrap_or_default()
     }
 
     /// Inputs that machines were handed.
@@ -133,7 +147,7 @@ mod tests {
     use super::*;
 
     fn hash_of(steps: &[(u64, u8, &str)]) -> u64 {
-        let mut trace = Trace::default();
+        let mut trace = Trace::new(true, false);
         for (at, who, what) in steps {
             trace.step(Time(*at), who, what);
         }

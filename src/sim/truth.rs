@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::Process;
 use super::trace::fold;
 use crate::protocol::message::{Answer, Operation, Request};
+use crate::protocol::time::Span;
 use crate::protocol::types::{
     Change, Configuration, Entry, Epoch, Key, KeySet, LossEpoch, Member, Op, Origin, RequestNumber,
     Revision, ServerId, SessionId, Value, Written,
@@ -95,6 +96,13 @@ pub enum Fact<'a> {
         process: Process,
         set: KeySet,
         epoch: Epoch,
+    },
+    /// A replica would answer a read at this moment, for `left` of true time if its leases end.
+    Serving {
+        process: Process,
+        set: KeySet,
+        epoch: Epoch,
+        left: Option<Span>,
     },
     /// A server was handed a client's request.
     Requested {
@@ -265,6 +273,7 @@ impl Truth {
             }
             Fact::Viewed { .. }
             | Fact::Opened { .. }
+            | Fact::Serving { .. }
             | Fact::Requested { .. }
             | Fact::Answered { .. }
             | Fact::Abandoned { .. }

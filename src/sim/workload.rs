@@ -95,7 +95,14 @@ impl World {
             return;
         }
         workload.left -= 1;
-        let operation = workload.operation(&mut self.rng, unique);
+        let mut operation = workload.operation(&mut self.rng, unique);
+        // Equal writes in flight could not be told apart.
+        if operation.is_write()
+            && node.running.flying.values().any(|(it, _)| *it == operation)
+            && let Some(key) = operation.key().cloned()
+        {
+            operation = Operation::Get { key };
+        }
         let patience = workload.patience;
         self.submit(client, operation, patience);
         self.wish_later(client);

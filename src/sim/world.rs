@@ -11,10 +11,11 @@ use super::clients::{ClientMachine, ClientProcess, Pinned};
 use super::clock::NodeClock;
 use super::coverage::Moment;
 use super::disk::{MetaDisk, StateDirectory};
-use super::faults::Fault;
+use super::faults::{Fault, Siege};
 use super::invariants::{Invariants, Violation};
 use super::network::{Channel, Network, Payload, Side};
 use super::node::{ClientNode, Fate, Host, Input, MetaNode, ServerNode, Target, Wake};
+use super::repeater::Repeater;
 use super::rng::Rng;
 use super::trace::Trace;
 use super::truth::{Fact, OperationId, Truth};
@@ -25,7 +26,7 @@ use crate::protocol::effect::{MetaInput, WorkerInput};
 use crate::protocol::message::Operation;
 use crate::protocol::session::{CallId, Session, SessionInput, SessionSettings};
 use crate::protocol::time::{Span, Time};
-use crate::protocol::types::{ClusterId, LinkId, Member, ServerId, SessionId};
+use crate::protocol::types::{ClusterId, Epoch, KeySet, LinkId, Member, ServerId, SessionId};
 use crate::protocol::view::View;
 
 /// Something that may happen next.
@@ -124,6 +125,10 @@ pub struct World {
     /// What a fault may aim at, since the driver looked last.
     pub moments: Vec<Moment>,
     pub violation: Option<Violation>,
+    /// The latest epoch that opened, by key set.
+    pub(super) opened: BTreeMap<KeySet, Epoch>,
+    /// Faults come from a random driver: they are counted, and keep to its budget.
+    pub siege: Option<Siege>,
     /// More inputs than this are a run that gets nowhere.
     pub steps_max: u64,
     pub(super) agenda: Agenda<Event>,
@@ -162,6 +167,8 @@ impl World {
             trace,
             moments: Vec::new(),
             violation: None,
+            opened: BTreeMap::new(),
+            siege: None,
             steps_max: u64::MAX,
             agenda: Agenda::default(),
             rng,
@@ -174,8 +181,7 @@ impl World {
 
     fn draw_clock(settings: &Settings, rng: &mut Rng) -> NodeClock {
         let offset = Time(rng.between(1_000_000_000, 1_000_000_000_000));
-        let skew = rng.between(0, 2 * settings.skew_ppm_max) as i64;
-        NodeClock::new(offset, skew - settings.skew_ppm_max as i64)
+        NodeClock::new(offset, settings.rates.draw(rng))
     }
 
     /// Starts the metaserver and all servers.
@@ -189,8 +195,7 @@ impl World {
 
     /// Adds a client that follows the view, or one that is pinned to a server.
     pub fn add_client(&mut self, pinned: Option<ServerId>, workload: Option<Workload>) -> ClientId {
-        let id = ClientId(self.clients.len() as u16);
-        let session = SessionId(u128::from(self.rng.next_u64()) << 16 | u128::from(id.0));
+        let session = self.draw_session();
         let machine = match pinned {
             Some(server) => ClientMachine::Pinned(Pinned::new(server, session)),
             None => {
@@ -198,6 +203,24 @@ impl World {
                 ClientMachine::Session(Box::new(Session::new(settings)))
             }
         };
+        self.enter_client(machine, workload)
+    }
+
+    /// Adds a client that repeats what it says.
+    pub fn add_repeater(&mut self, workload: Option<Workload>) -> ClientId {
+        let session = self.draw_session();
+        let servers = self.servers.keys().copied().collect();
+        let rng = Rng::new(self.rng.next_u64());
+        let repeater = Repeater::new(servers, session, rng);
+        self.enter_client(ClientMachine::Repeater(Box::new(repeater)), workload)
+    }
+
+    fn draw_session(&mut self) -> SessionId {
+        SessionId(u128::from(self.rng.next_u64()) << 16 | self.clients.len() as u128)
+    }
+
+    fn enter_client(&mut self, machine: ClientMachine, workload: Option<Workload>) -> ClientId {
+        let id = ClientId(self.clients.len() as u16);
         let host = Host::new(World::draw_clock(&self.settings, &mut self.rng));
         let running = ClientProcess {
             number: self.next_process(),
@@ -251,6 +274,17 @@ impl World {
     #[must_use]
     pub fn next_operation(&self) -> u64 {
         self.operation_last + 1
+    }
+
+    /// The true time of the next event.
+    #[must_use]
+    pub fn next_time(&self) -> Option<Time> {
+        self.agenda.next_time()
+    }
+
+    /// Lets true time pass to `at`, where no event is due before that.
+    pub fn pass_to(&mut self, at: Time) {
+        self.agenda.advance(at);
     }
 
     /// Judges a fact and takes it in.

@@ -10,7 +10,7 @@ use super::{MetaServer, durable};
 use crate::protocol::message::Activity;
 use crate::protocol::time::Time;
 use crate::protocol::types::{
-    ClusterId, Configuration, Incarnation, KeySet, ServerId, ViewVersion,
+    ClusterId, Configuration, Incarnation, KeySet, Member, ServerId, ViewVersion,
 };
 use crate::protocol::view::SetState;
 
@@ -62,6 +62,24 @@ pub struct SetStatus {
 }
 
 impl MetaServer {
+    /// What this metaserver decided for `set`, durable or still on its way to the disk.
+    #[must_use]
+    pub fn decided(&self, set: KeySet) -> Option<&Configuration> {
+        self.ledger.configuration(set)
+    }
+
+    /// Whether something is under way that could cost `set` the copy of `member` although it
+    /// lives: a suspicion, a question to its primary, or the search for a successor.
+    #[must_use]
+    pub fn doubts(&self, set: KeySet, member: Member) -> bool {
+        let Some(watch) = self.watches.get(usize::from(set.0)) else { return true };
+        let replaced = watch.round.resigned || watch.round.troubled_since.is_some();
+        let is_primary = self.decided(set).is_some_and(|it| it.primary == member);
+        self.is_suspected(member)
+            || watch.round.removals.contains_key(&member)
+            || (replaced && is_primary)
+    }
+
     pub(super) fn status(&self, now: Time) -> Status {
         let cluster = self.ledger.cluster();
         Status {

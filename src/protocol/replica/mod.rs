@@ -219,6 +219,12 @@ impl Replica {
         matches!(self.role, Role::Secondary(_))
     }
 
+    /// Whether a copy to this replica is under way.
+    #[must_use]
+    pub fn is_learner(&self) -> bool {
+        matches!(self.role, Role::Learner(_))
+    }
+
     /// Whether this replica would answer a read at `now`: open, and under every lease.
     #[must_use]
     pub fn serves_reads(&self, now: Time, timing: &Timing) -> bool {

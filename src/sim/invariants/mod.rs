@@ -11,6 +11,7 @@ pub mod bounded_queues;
 pub mod committed_prefix;
 pub mod epochs_grow;
 pub mod healed;
+pub mod leases_disjoint;
 pub mod linearizable;
 pub mod one_primary;
 pub mod read_exclusion;
@@ -57,6 +58,7 @@ pub struct Invariants {
     bounded_queues: bounded_queues::BoundedQueues,
     committed_prefix: committed_prefix::CommittedPrefix,
     epochs_grow: epochs_grow::EpochsGrow,
+    leases_disjoint: leases_disjoint::LeasesDisjoint,
     one_primary: one_primary::OnePrimary,
     read_exclusion: read_exclusion::ReadExclusion,
     refusals_hold: refusals_hold::RefusalsHold,
@@ -77,6 +79,7 @@ impl Invariants {
         judge(&mut self.bounded_queues, at, fact, truth)?;
         judge(&mut self.committed_prefix, at, fact, truth)?;
         judge(&mut self.epochs_grow, at, fact, truth)?;
+        judge(&mut self.leases_disjoint, at, fact, truth)?;
         judge(&mut self.one_primary, at, fact, truth)?;
         judge(&mut self.read_exclusion, at, fact, truth)?;
         judge(&mut self.refusals_hold, at, fact, truth)?;

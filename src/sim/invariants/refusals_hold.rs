@@ -1,38 +1,41 @@
 //! What a client was told was surely not done is never done, before or after.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Invariant;
 use crate::protocol::time::Time;
+use crate::protocol::types::{KeySet, Revision};
 use crate::sim::truth::{Ending, Fact, Truth, WriteId, write_id};
 
 /// See the file's page.
 #[derive(Clone, Debug, Default)]
 pub struct RefusalsHold {
     refused: BTreeSet<WriteId>,
+    /// Where each write was applied first.
+    applied: BTreeMap<WriteId, (KeySet, Revision)>,
 }
 
 impl Invariant for RefusalsHold {
     const NAME: &'static str = "refusals-hold";
 
-    fn judge(&mut self, _: Time, fact: &Fact<'_>, truth: &Truth) -> Result<(), String> {
+    fn judge(&mut self, _: Time, fact: &Fact<'_>, _: &Truth) -> Result<(), String> {
         match *fact {
             Fact::Ended { write: Some(write), ending: Ending::NotDone, .. } => {
                 self.refused.insert(write);
-                let done = truth.writes.iter().find(|((_, known), _)| *known == write);
-                match done {
+                match self.applied.get(&write) {
                     Some(place) => Err(format!("{write:?} was called not done, and is {place:?}")),
                     None => Ok(()),
                 }
             }
             Fact::Applied { set, revision, entry, .. } => {
-                let write = entry.origin.map(write_id);
-                match write.filter(|write| self.refused.contains(write)) {
-                    Some(write) => Err(format!(
+                let Some(write) = entry.origin.map(write_id) else { return Ok(()) };
+                self.applied.entry(write).or_insert((set, revision));
+                if self.refused.contains(&write) {
+                    return Err(format!(
                         "{write:?} was called not done, and is applied at {revision:?} of {set}"
-                    )),
-                    None => Ok(()),
+                    ));
                 }
+                Ok(())
             }
             _ => Ok(()),
         }
