@@ -11,7 +11,7 @@ use super::MetaServer;
 use super::durable::{Recovery, Step};
 use crate::protocol::effect::MetaNote;
 use crate::protocol::time::Time;
-use crate::protocol::types::{KeySet, Member, RecoveryId};
+use crate::protocol::types::{Incarnation, KeySet, Member, RecoveryId};
 use crate::protocol::view::SetState;
 
 impl Recovery {
@@ -145,12 +145,22 @@ impl MetaServer {
                 (recovery.primary_of.iter().all(|&set| self.is_whole(set)), Step::CopySecondary)
             }
             Step::CopySecondary => {
-                (recovery.secondary_of.iter().all(|&set| self.is_whole(set)), Step::Resume)
+                let done =
+                    |&set: &KeySet| self.is_whole(set) && !self.awaits_stand_in(recovery, set);
+                (recovery.secondary_of.iter().all(done), Step::Resume)
             }
             Step::Resume => (recovery.sets().all(|set| self.is_resumed(set)), Step::Done),
             Step::Done => return None,
         };
         done.then_some((recovery.step, next))
+    }
+
+    /// A copy was ordered to a server that never failed, and it is no member yet: it is not in the
+    /// target where it stands in for members that want to stop.
+    fn awaits_stand_in(&self, recovery: &Recovery, set: KeySet) -> bool {
+        let ordered = self.watches[usize::from(set.0)].round.copy;
+        recovery.failed.incarnation == Incarnation(0)
+            && ordered.is_some_and(|order| order.to.server == recovery.failed.server)
     }
 
     /// All target copies are members, or there is nothing to copy from any more.
