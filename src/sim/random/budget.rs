@@ -21,7 +21,11 @@ impl World {
             Fault::Kill(Node::Server(victim))
             | Fault::KillSoon(Node::Server(victim), _)
             | Fault::Wipe(victim) => self.may_lose(victim),
-            Fault::Stop(server) => self.is_staying(server),
+            // The last servers can not leave: nobody would hold what they have.
+            Fault::Stop(server) => {
+                self.servers.keys().all(|&it| it == server || !self.is_leaving(it))
+                    && self.is_staying(server)
+            }
             _ => true,
         }
     }
@@ -50,13 +54,15 @@ impl World {
         })
     }
 
+    /// A server that runs and was asked to stop.
+    fn is_leaving(&self, server: ServerId) -> bool {
+        let process = self.alive_at(Node::Server(server));
+        process.zip(self.siege.as_ref()).is_some_and(|(it, siege)| siege.leaving.contains(&it))
+    }
+
     /// A server that runs and was not asked to stop.
     fn is_staying(&self, server: ServerId) -> bool {
-        let process = self.alive_at(Node::Server(server));
-        let leaving = |siege: &crate::sim::faults::Siege| {
-            process.is_some_and(|process| siege.leaving.contains(&process))
-        };
-        process.is_some() && !self.siege.as_ref().is_some_and(leaving)
+        self.alive_at(Node::Server(server)).is_some() && !self.is_leaving(server)
     }
 
     /// Whether the metaserver and the members agree that every key set has all its copies.
