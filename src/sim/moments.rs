@@ -51,6 +51,7 @@ fn of_an_order(to: Node, message: &ToServer) -> Option<Moment> {
     match message {
         ToServer::ConfirmRemoval { member, .. } => at("removal asked", Node::Server(member.server)),
         ToServer::ConfirmLeave { member, .. } => at("leave asked", Node::Server(member.server)),
+        ToServer::Released => at("released", Node::Meta),
         ToServer::HandOver { to, .. } => at("handover ordered", Node::Server(to.server)),
         ToServer::Resign { .. } => at("resign ordered", Node::Meta),
         ToServer::Changed { .. } => at("change answered", Node::Meta),

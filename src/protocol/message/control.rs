@@ -213,4 +213,6 @@ pub enum ToServer {
         member: Member,
         sets: Vec<(KeySet, Epoch)>,
     },
+    /// The answer to `Leaving`: no configuration names you, and none will.
+    Released,
 }

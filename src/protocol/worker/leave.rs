@@ -14,12 +14,20 @@ pub struct Leave {
     asked: Option<Time>,
     reported: bool,
     done: bool,
+    /// The metaserver's word that no configuration names this server, nor will.
+    released: bool,
 }
 
 impl Worker {
     pub(super) fn on_stop(&mut self, now: Time, effects: &mut Vec<WorkerEffect>) {
         if self.leave.is_none() {
-            self.leave = Some(Leave { since: now, asked: None, reported: false, done: false });
+            self.leave = Some(Leave {
+                since: now,
+                asked: None,
+                reported: false,
+                done: false,
+                released: false,
+            });
         }
         self.tend_leave(now, effects);
     }
@@ -27,10 +35,13 @@ impl Worker {
     /// Asks again for what is still missing, and lets the process exit when nothing is.
     pub(super) fn tend_leave(&mut self, now: Time, effects: &mut Vec<WorkerEffect>) {
         let Some(mut leave) = self.leave.take() else { return };
+        // A learner may have been added and not know it yet: only the metaserver can tell.
         let held: Vec<KeySet> = self
             .replicas
             .iter()
-            .filter(|it| it.is_primary() || it.is_secondary())
+            .filter(|it| {
+                it.is_primary() || it.is_secondary() || (it.is_learner() && !leave.released)
+            })
             .map(|it| it.set())
             .collect();
         if held.is_empty() {
@@ -54,5 +65,13 @@ impl Worker {
             effects.push(WorkerEffect::HeldUp { sets: held });
         }
         self.leave = Some(leave);
+    }
+
+    /// The metaserver lets this server go.
+    pub(super) fn on_released(&mut self, now: Time, effects: &mut Vec<WorkerEffect>) {
+        if let Some(leave) = &mut self.leave {
+            leave.released = true;
+        }
+        self.tend_leave(now, effects);
     }
 }

@@ -48,6 +48,7 @@ impl Worker {
                     });
                 }
             }
+            ToServer::Released => self.on_released(now, effects),
             ToServer::CancelCopy { learner, sets } => {
                 for set in sets {
                     self.with(set, now, effects, |it, ctx| it.on_cancel_copy(ctx, learner));

@@ -347,6 +347,7 @@ fn to_servers() -> Vec<(&'static str, ToServer)> {
         ("to_server.changed.refused_before", changed(Err(RefusedBefore))),
         ("to_server.changed.not_allowed", changed(Err(NotAllowed))),
         ("to_server.confirm_leave", ToServer::ConfirmLeave { nonce, member: member(2), sets }),
+        ("to_server.released", ToServer::Released),
     ]
 }
 
