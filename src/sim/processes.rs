@@ -240,7 +240,9 @@ impl World {
     /// Ends one directed cut.
     pub fn mend(&mut self, from: Node, to: Node) {
         self.network.mend(from, to);
-        self.resume_lanes();
+        for link in self.network.links_between(from, to) {
+            self.kick(link, Span::from_millis(20));
+        }
     }
 
     /// Ends all cuts.

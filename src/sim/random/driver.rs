@@ -18,6 +18,9 @@ use crate::sim::{ClientId, Node};
 /// How often the driver looks whether it is time for something.
 const LOOK: Span = Span::from_millis(4);
 
+/// How long the last fault of a script has to show what it does.
+const AFTERMATH: Span = Span::from_millis(2_000);
+
 /// A world and who torments it.
 pub(super) struct Driver<'a> {
     pub world: World,
@@ -26,6 +29,7 @@ pub(super) struct Driver<'a> {
     pub options: Options,
     /// Faults by time instead of drawn ones: those of an earlier run, or some of them.
     pub script: Option<std::vec::IntoIter<(Time, Fault)>>,
+    pub(super) struck_last: Time,
     pub observe: &'a mut dyn FnMut(&mut World),
     pub failovers: u64,
     /// Failovers for which clients were given operations.
@@ -48,6 +52,7 @@ impl Driver<'_> {
                 script.next();
                 self.world.pass_to(at);
                 self.world.strike(fault);
+                self.struck_last = at;
             }
         }
         let more = self.world.step();
@@ -78,7 +83,9 @@ impl Driver<'_> {
                     return self.blame(obstacle);
                 }
             }
-            self.step();
+            if !self.step() {
+                return self.blame("nothing happens any more".to_owned());
+            }
             self.take_moments(false);
         }
     }
@@ -91,6 +98,7 @@ impl Driver<'_> {
         while self.failovers < self.options.failovers
             && self.world.now() < end
             && self.world.violation.is_none()
+            && !self.is_script_over()
         {
             let now = self.world.now();
             if now >= look {
@@ -112,6 +120,12 @@ impl Driver<'_> {
             }
             self.take_moments(true);
         }
+    }
+
+    /// Whether all faults of a script have struck, and shown what they do.
+    fn is_script_over(&self) -> bool {
+        self.script.as_ref().is_some_and(|script| script.as_slice().is_empty())
+            && self.world.now().since(self.struck_last) > AFTERMATH
     }
 
     fn take_moments(&mut self, aim: bool) {
@@ -140,7 +154,10 @@ impl Driver<'_> {
 
     /// Starts servers, and the metaserver, a while after they went.
     fn start_the_fallen(&mut self, down_max: Span) {
-        if self.script.is_some() {
+        let world = &self.world;
+        let all_run =
+            world.meta.running.is_some() && world.servers.values().all(|it| it.running.is_some());
+        if self.script.is_some() || (all_run && self.starts.is_empty()) {
             return;
         }
         let now = self.world.now();

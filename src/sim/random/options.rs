@@ -30,8 +30,8 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Options {
         Options {
-            failovers: 100,
-            trouble: Span::from_millis(120_000),
+            failovers: 200,
+            trouble: Span::from_millis(200_000),
             heal_max: Span::from_millis(60_000),
             steps_max: 3_000_000,
             hash: true,
@@ -128,7 +128,7 @@ impl Swarm {
             cut_max: Span::from_millis([50, 300, 1_500][rng.below(3) as usize]),
             down_max: Span::from_millis([20, 100, 600][rng.below(3) as usize]),
             shares,
-            operations: 30,
+            operations: 48,
             think_max: Span::from_millis([2, 10, 40][rng.below(3) as usize]),
             patience: Span::from_millis(rng.between(200, 4_000)),
             reads_ppm: rng.between(200_000, 700_000),
