@@ -15,8 +15,10 @@ use crate::protocol::types::ServerId;
 /// One thing that goes wrong, or ends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Fault {
-    /// The process is gone, with its memory.
+    /// The process is gone, with its memory; what a durable server had synced stays.
     Kill(Node),
+    /// The process is gone, and so is the server's disk.
+    Wipe(ServerId),
     /// It dies after performing that many more effects, in the middle of a step.
     KillSoon(Node, u32),
     Start(Node),
@@ -41,6 +43,7 @@ pub enum Fault {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]
 pub enum Kind {
     Kill,
+    Wipe,
     Crash,
     Freeze,
     CutOneWay,
@@ -51,8 +54,9 @@ pub enum Kind {
     Stall,
 }
 
-pub const KINDS: [Kind; 9] = [
+pub const KINDS: [Kind; 10] = [
     Kind::Kill,
+    Kind::Wipe,
     Kind::Crash,
     Kind::Freeze,
     Kind::CutOneWay,
@@ -68,6 +72,7 @@ impl Kind {
     pub fn name(self) -> &'static str {
         match self {
             Kind::Kill => "kill",
+            Kind::Wipe => "loss of disk",
             Kind::Crash => "crash",
             Kind::Freeze => "freeze",
             Kind::CutOneWay => "cut one way",
@@ -86,6 +91,7 @@ impl Fault {
     pub fn kind(self) -> Option<Kind> {
         match self {
             Fault::Kill(_) => Some(Kind::Kill),
+            Fault::Wipe(_) => Some(Kind::Wipe),
             Fault::Freeze(..) => Some(Kind::Freeze),
             Fault::Cut(..) => Some(Kind::CutOneWay),
             Fault::CutBoth(..) => Some(Kind::CutBothWays),
@@ -104,7 +110,7 @@ impl Fault {
             | Fault::KillSoon(node, _)
             | Fault::Freeze(node, _)
             | Fault::Isolate(node) => [Some(node), None],
-            Fault::Stop(server) | Fault::Stall(server, _) => [Some(Node::Server(server)), None],
+            Fault::Stop(server) | Fault::Stall(server, _) | Fault::Wipe(server) => [Some(Node::Server(server)), None],
             Fault::Cut(from, to) | Fault::CutBoth(from, to) | Fault::Flap(from, to, ..) => {
                 [Some(from), Some(to)]
             }
@@ -147,6 +153,7 @@ impl World {
         self.trace.say(now, || format!("*** {fault:?}"));
         match fault {
             Fault::Kill(node) => self.kill(node),
+            Fault::Wipe(server) => self.wipe(server),
             Fault::KillSoon(node, effects) => self.set_fuse(node, Some(effects)),
             Fault::Start(node) => self.start(node),
             Fault::Freeze(node, span) => self.freeze(node, span),

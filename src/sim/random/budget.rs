@@ -18,9 +18,9 @@ impl World {
     #[must_use]
     pub fn is_within_budget(&self, fault: Fault) -> bool {
         match fault {
-            Fault::Kill(Node::Server(victim)) | Fault::KillSoon(Node::Server(victim), _) => {
-                self.may_lose(victim)
-            }
+            Fault::Kill(Node::Server(victim))
+            | Fault::Wipe(victim)
+            | Fault::KillSoon(Node::Server(victim), _) => self.may_lose(victim),
             Fault::Stop(server) => self.is_staying(server),
             _ => true,
         }

@@ -193,17 +193,19 @@ impl Driver<'_> {
         }
         let servers: Vec<_> = self.world.servers.keys().copied().collect();
         let Some(&server) = self.rng.pick(&servers) else { return };
-        let (kill, crash) = (self.share(Kind::Kill), self.share(Kind::Crash));
-        let stop = self.share(Kind::Stop);
-        let draw = self.rng.below(kill + crash + stop);
-        if draw < kill {
-            self.world.strike(Fault::Kill(Node::Server(server)));
-        } else if draw < kill + crash {
-            let effects = self.rng.below(12) as u32;
-            self.world.strike(Fault::KillSoon(Node::Server(server), effects));
-        } else {
+        let kinds = [Kind::Kill, Kind::Wipe, Kind::Crash, Kind::Stop];
+        let shares = kinds.map(|kind| self.share(kind));
+        match kinds[self.rng.weighted(&shares)] {
+            Kind::Wipe if self.world.settings.durable => self.world.strike(Fault::Wipe(server)),
+            Kind::Crash => {
+                let effects = self.rng.below(12) as u32;
+                self.world.strike(Fault::KillSoon(Node::Server(server), effects));
+            }
             // One server, or all of them one after another.
-            self.rolling = if self.rng.chance(500_000) { servers } else { vec![server] };
+            Kind::Stop => {
+                self.rolling = if self.rng.chance(500_000) { servers } else { vec![server] };
+            }
+            _ => self.world.strike(Fault::Kill(Node::Server(server))),
         }
     }
 
@@ -245,21 +247,16 @@ impl Driver<'_> {
     }
 
     fn draw(&mut self, node: Node, any: ServerId, other: Node) -> Fault {
-        let mut draw = self.rng.below(self.swarm.shares.iter().sum());
-        let here = |share: u64| {
-            let here = draw < share;
-            draw = draw.saturating_sub(share);
-            here
-        };
-        let index = self.swarm.shares.iter().copied().position(here).unwrap_or_default();
+        let kind = KINDS[self.rng.weighted(&self.swarm.shares)];
         let server = match node {
             Node::Server(server) => server,
             Node::Meta | Node::Client(_) => any,
         };
         let frozen = self.rng.span(Span::from_millis(5), self.swarm.freeze_max);
         let effects = self.rng.below(12) as u32;
-        match KINDS[index] {
-            Kind::Kill => Fault::Kill(node),
+        match kind {
+            Kind::Wipe if self.world.settings.durable => Fault::Wipe(server),
+            Kind::Kill | Kind::Wipe => Fault::Kill(node),
             Kind::Crash => Fault::KillSoon(node, effects),
             Kind::Freeze => Fault::Freeze(node, frozen),
             Kind::CutOneWay if self.rng.chance(500_000) => Fault::Cut(node, other),

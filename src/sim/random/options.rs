@@ -58,6 +58,7 @@ pub(super) fn draw_settings(rng: &mut Rng) -> Settings {
     };
     Settings {
         spawn: rng.chance(500_000),
+        durable: rng.chance(400_000),
         min_write_copies: if rng.chance(150_000) { 2 } else { 1 },
         timing: draw_timing(rng),
         network,
