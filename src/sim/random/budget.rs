@@ -21,7 +21,8 @@ impl World {
             Fault::Kill(Node::Server(victim))
             | Fault::Wipe(victim)
             | Fault::KillSoon(Node::Server(victim), _) => self.may_lose(victim),
-            Fault::Stop(server) => self.is_staying(server),
+            // Whoever leaves in good order takes a copy along all the same.
+            Fault::Stop(server) => self.is_staying(server) && self.may_lose(server),
             _ => true,
         }
     }
