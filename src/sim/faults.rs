@@ -72,7 +72,7 @@ impl Kind {
     pub fn name(self) -> &'static str {
         match self {
             Kind::Kill => "kill",
-            Kind::Wipe => "wipe",
+            Kind::Wipe => "loss of disk",
             Kind::Crash => "crash",
             Kind::Freeze => "freeze",
             Kind::CutOneWay => "cut one way",

@@ -250,6 +250,16 @@ impl Network {
         self.links.iter().filter(|(_, link)| touches(link)).map(|(&id, _)| id).collect()
     }
 
+    /// Live connections between two nodes.
+    #[must_use]
+    pub fn links_between(&self, one: Node, other: Node) -> Vec<LinkId> {
+        let joins = |link: &Link| {
+            let [dialler, acceptor] = link.ends.map(|end| end.node);
+            (dialler, acceptor) == (one, other) || (acceptor, dialler) == (one, other)
+        };
+        self.links.iter().filter(|(_, link)| joins(link)).map(|(&id, _)| id).collect()
+    }
+
     /// Puts a message on a lane. Answers when its head is to be looked at, if nobody waits for
     /// that yet; none also if the sender's end is not up.
     pub fn send(

@@ -260,7 +260,7 @@ impl World {
     /// Brings the completion of a store effect back.
     fn complete(&mut self, server: ServerId, input: WorkerInput) {
         let longest = self.settings.store_max;
-        let now = self.now();
+        let now = self.agenda.now();
         let at = now + self.rng.span(Span::ZERO, longest);
         let Some(node) = self.servers.get_mut(&server) else { return };
         let Some(running) = node.running.as_mut() else { return };

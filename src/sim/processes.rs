@@ -96,7 +96,7 @@ impl World {
     /// The limits that servers run by.
     #[must_use]
     pub fn limits(&self) -> Limits {
-        Limits { min_write_copies: self.settings.min_write_copies, ..Limits::default() }
+        Limits { min_write_copies: self.settings.min_write_copies, ..self.settings.limits }
     }
 
     fn start_meta(&mut self) {
@@ -266,7 +266,9 @@ impl World {
     /// Ends one directed cut.
     pub fn mend(&mut self, from: Node, to: Node) {
         self.network.mend(from, to);
-        self.resume_lanes();
+        for link in self.network.links_between(from, to) {
+            self.kick(link, Span::from_millis(20));
+        }
     }
 
     /// Ends all cuts.

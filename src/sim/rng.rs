@@ -45,6 +45,17 @@ impl Rng {
         self.below(1_000_000) < ppm
     }
 
+    /// A place in `shares`, each as likely as its share is large; 0 if all are zero.
+    pub fn weighted(&mut self, shares: &[u64]) -> usize {
+        let mut draw = self.below(shares.iter().sum());
+        let here = |&share: &u64| {
+            let here = draw < share;
+            draw = draw.saturating_sub(share);
+            here
+        };
+        shares.iter().position(here).unwrap_or_default()
+    }
+
     /// One of `choices`; none if there are none.
     pub fn pick<'a, T>(&mut self, choices: &'a [T]) -> Option<&'a T> {
         let index = self.below(choices.len() as u64);

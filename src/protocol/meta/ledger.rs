@@ -29,6 +29,8 @@ pub(super) struct Ledger {
     /// Empty until birth, then one a key set.
     sets: BTreeMap<KeySet, SetRow>,
     recoveries: BTreeMap<RecoveryId, Recovery>,
+    /// Every recovery below this one is finished.
+    open_from: RecoveryId,
     dirty: BTreeSet<RowKey>,
 }
 
@@ -139,7 +141,8 @@ impl Ledger {
     }
 
     pub(super) fn open_recoveries(&self) -> impl Iterator<Item = &Recovery> {
-        self.recoveries.values().filter(|it| it.step != Step::Done)
+        let newer = self.recoveries.range(self.open_from..).map(|(_, row)| row);
+        newer.filter(|it| it.step != Step::Done)
     }
 
     pub(super) fn recovery_mut(&mut self, id: RecoveryId) -> Option<&mut Recovery> {
@@ -168,6 +171,11 @@ impl Ledger {
 
     /// Drops the oldest finished recoveries beyond those that are kept.
     pub(super) fn forget_recoveries(&mut self) {
+        let open = self.open_recoveries().next().map(|it| it.id);
+        self.open_from = open.unwrap_or(self.cluster.recovery_last);
+        if self.recoveries.len() <= FINISHED_MAX {
+            return;
+        }
         let finished: Vec<_> =
             self.recoveries.values().filter(|it| it.step == Step::Done).map(|it| it.id).collect();
         for id in finished.iter().take(finished.len().saturating_sub(FINISHED_MAX)) {

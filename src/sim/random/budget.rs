@@ -19,8 +19,8 @@ impl World {
     pub fn is_within_budget(&self, fault: Fault) -> bool {
         match fault {
             Fault::Kill(Node::Server(victim))
-            | Fault::KillSoon(Node::Server(victim), _)
-            | Fault::Wipe(victim) => self.may_lose(victim),
+            | Fault::Wipe(victim)
+            | Fault::KillSoon(Node::Server(victim), _) => self.may_lose(victim),
             // The last servers can not leave: nobody would hold what they have.
             Fault::Stop(server) => {
                 self.servers.keys().all(|&it| it == server || !self.is_leaving(it))
@@ -54,15 +54,15 @@ impl World {
         })
     }
 
+    /// A server that runs and was not asked to stop.
+    fn is_staying(&self, server: ServerId) -> bool {
+        self.alive_at(Node::Server(server)).is_some() && !self.is_leaving(server)
+    }
+
     /// A server that runs and was asked to stop.
     fn is_leaving(&self, server: ServerId) -> bool {
         let process = self.alive_at(Node::Server(server));
         process.zip(self.siege.as_ref()).is_some_and(|(it, siege)| siege.leaving.contains(&it))
-    }
-
-    /// A server that runs and was not asked to stop.
-    fn is_staying(&self, server: ServerId) -> bool {
-        self.alive_at(Node::Server(server)).is_some() && !self.is_leaving(server)
     }
 
     /// Whether the metaserver and the members agree that every key set has all its copies.

@@ -18,6 +18,9 @@ use crate::sim::{ClientId, Node};
 /// How often the driver looks whether it is time for something.
 const LOOK: Span = Span::from_millis(4);
 
+/// How long the last fault of a script has to show what it does.
+const AFTERMATH: Span = Span::from_millis(2_000);
+
 /// A world and who torments it.
 pub(super) struct Driver<'a> {
     pub world: World,
@@ -26,6 +29,7 @@ pub(super) struct Driver<'a> {
     pub options: Options,
     /// Faults by time instead of drawn ones: those of an earlier run, or some of them.
     pub script: Option<std::vec::IntoIter<(Time, Fault)>>,
+    pub(super) struck_last: Time,
     pub observe: &'a mut dyn FnMut(&mut World),
     pub failovers: u64,
     /// Failovers for which clients were given operations.
@@ -48,6 +52,7 @@ impl Driver<'_> {
                 script.next();
                 self.world.pass_to(at);
                 self.world.strike(fault);
+                self.struck_last = at;
             }
         }
         let more = self.world.step();
@@ -78,7 +83,9 @@ impl Driver<'_> {
                     return self.blame(obstacle);
                 }
             }
-            self.step();
+            if !self.step() {
+                return self.blame("nothing happens any more".to_owned());
+            }
             self.take_moments(false);
         }
     }
@@ -91,6 +98,7 @@ impl Driver<'_> {
         while self.failovers < self.options.failovers
             && self.world.now() < end
             && self.world.violation.is_none()
+            && !self.is_script_over()
         {
             let now = self.world.now();
             if now >= look {
@@ -112,6 +120,12 @@ impl Driver<'_> {
             }
             self.take_moments(true);
         }
+    }
+
+    /// Whether all faults of a script have struck, and shown what they do.
+    fn is_script_over(&self) -> bool {
+        self.script.as_ref().is_some_and(|script| script.as_slice().is_empty())
+            && self.world.now().since(self.struck_last) > AFTERMATH
     }
 
     fn take_moments(&mut self, aim: bool) {
@@ -140,7 +154,10 @@ impl Driver<'_> {
 
     /// Starts servers, and the metaserver, a while after they went.
     fn start_the_fallen(&mut self, down_max: Span) {
-        if self.script.is_some() {
+        let world = &self.world;
+        let all_run =
+            world.meta.running.is_some() && world.servers.values().all(|it| it.running.is_some());
+        if self.script.is_some() || (all_run && self.starts.is_empty()) {
             return;
         }
         let now = self.world.now();
@@ -176,19 +193,19 @@ impl Driver<'_> {
         }
         let servers: Vec<_> = self.world.servers.keys().copied().collect();
         let Some(&server) = self.rng.pick(&servers) else { return };
-        let (kill, crash) = (self.share(Kind::Kill), self.share(Kind::Crash));
-        let (wipe, stop) = (self.share(Kind::Wipe), self.share(Kind::Stop));
-        let draw = self.rng.below(kill + crash + wipe + stop);
-        if draw < kill {
-            self.world.strike(Fault::Kill(Node::Server(server)));
-        } else if draw < kill + wipe {
-            self.world.strike(Fault::Wipe(server));
-        } else if draw < kill + wipe + crash {
-            let effects = self.rng.below(12) as u32;
-            self.world.strike(Fault::KillSoon(Node::Server(server), effects));
-        } else {
+        let kinds = [Kind::Kill, Kind::Wipe, Kind::Crash, Kind::Stop];
+        let shares = kinds.map(|kind| self.share(kind));
+        match kinds[self.rng.weighted(&shares)] {
+            Kind::Wipe if self.world.settings.durable => self.world.strike(Fault::Wipe(server)),
+            Kind::Crash => {
+                let effects = self.rng.below(12) as u32;
+                self.world.strike(Fault::KillSoon(Node::Server(server), effects));
+            }
             // One server, or all of them one after another.
-            self.rolling = if self.rng.chance(500_000) { servers } else { vec![server] };
+            Kind::Stop => {
+                self.rolling = if self.rng.chance(500_000) { servers } else { vec![server] };
+            }
+            _ => self.world.strike(Fault::Kill(Node::Server(server))),
         }
     }
 
@@ -230,22 +247,16 @@ impl Driver<'_> {
     }
 
     fn draw(&mut self, node: Node, any: ServerId, other: Node) -> Fault {
-        let mut draw = self.rng.below(self.swarm.shares.iter().sum());
-        let here = |share: u64| {
-            let here = draw < share;
-            draw = draw.saturating_sub(share);
-            here
-        };
-        let index = self.swarm.shares.iter().copied().position(here).unwrap_or_default();
+        let kind = KINDS[self.rng.weighted(&self.swarm.shares)];
         let server = match node {
             Node::Server(server) => server,
             Node::Meta | Node::Client(_) => any,
         };
         let frozen = self.rng.span(Span::from_millis(5), self.swarm.freeze_max);
         let effects = self.rng.below(12) as u32;
-        match KINDS[index] {
-            Kind::Kill => Fault::Kill(node),
-            Kind::Wipe => Fault::Wipe(server),
+        match kind {
+            Kind::Wipe if self.world.settings.durable => Fault::Wipe(server),
+            Kind::Kill | Kind::Wipe => Fault::Kill(node),
             Kind::Crash => Fault::KillSoon(node, effects),
             Kind::Freeze => Fault::Freeze(node, frozen),
             Kind::CutOneWay if self.rng.chance(500_000) => Fault::Cut(node, other),

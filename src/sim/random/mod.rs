@@ -96,6 +96,7 @@ pub fn simulate_with(
         rng,
         options,
         script: script.map(Vec::into_iter),
+        struck_last: Time(0),
         observe,
         failovers: 0,
         paid: 0,
