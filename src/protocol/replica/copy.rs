@@ -152,7 +152,9 @@ impl Replica {
         let message = PeerMessage::RunStart { set, run, configuration, committed, dedup, ask };
         ctx.effect(WorkerEffect::SendPeer { link, lane: Lane::Set(set), message });
         ctx.note(Note::RunStarted { set, learner });
-        self.mark_dirty(ctx);
+        // At once: nothing waits for a learner, so that what is in the window now may be committed
+        // and out of it before the batch ends.
+        self.feed(ctx, learner);
     }
 
     /// An acknowledgement came: a starting run scans, a lagging learner loses its run.
