@@ -1,0 +1,2 @@
+//! `tandem-check-history`: judges a history.
+fn main() {}
