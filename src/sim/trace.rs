@@ -11,7 +11,7 @@ use std::hash::{Hash, Hasher};
 use crate::protocol::time::Time;
 
 /// Lines of text that are kept.
-const LINES_MAX: usize = 2_000_000;
+const LINES_MAX: usize = 50_000;
 
 /// The record of a run.
 #[derive(Clone, Debug, Default)]
