@@ -3,7 +3,7 @@
 //! This is judged on a whole world: every key set has as many members as it should, all alive,
 //! all acting in the same configuration, and a primary that would answer a read at this moment.
 
-use crate::protocol::types::{KeySet, Member};
+use crate::protocol::types::{KeySet, Member, ServerId};
 use crate::protocol::view::SetState;
 use crate::sim::Node;
 use crate::sim::world::World;
@@ -65,6 +65,13 @@ pub fn thin(world: &World) -> Option<String> {
         }
         if !world.members_agree(set, configuration) {
             return Some(format!("{set}: its members do not all act in {}", configuration.epoch));
+        }
+        let is_missing = |server: &&ServerId| {
+            let runs = world.alive_at(Node::Server(**server)).is_some();
+            runs && configuration.members().all(|member| member.server != **server)
+        };
+        if let Some(server) = row.target.iter().find(is_missing) {
+            return Some(format!("{set}: {server} should hold it, and does not"));
         }
         if row.target.first() != Some(&configuration.primary.server) {
             return Some(format!("{set}: {} is not its preferred primary", configuration.primary));
