@@ -153,9 +153,11 @@ impl MetaServer {
         done.then_some((recovery.step, next))
     }
 
-    /// All target copies are members, or there is nothing to copy from any more.
+    /// All target copies are members and no other one is on order, or there is nothing to copy
+    /// from any more. Where all members mean to leave, what is on order stands in for them.
     fn is_whole(&self, set: KeySet) -> bool {
-        self.ledger.configuration(set).is_none() || self.is_redundant(set)
+        let ordered = self.watches[usize::from(set.0)].round.copy.is_some();
+        self.ledger.configuration(set).is_none() || (self.is_redundant(set) && !ordered)
     }
 
     /// All servers that should hold `set` are members of it.
