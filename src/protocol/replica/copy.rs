@@ -154,7 +154,8 @@ impl Replica {
         let message = PeerMessage::RunStart { set, run, configuration, committed, dedup, ask };
         ctx.effect(WorkerEffect::SendPeer { link, lane: Lane::Set(set), message });
         ctx.note(Note::RunStarted { set, learner });
-        self.mark_dirty(ctx);
+        // At once: what is committed before the next flush would be missing between the two.
+        self.replicate(ctx);
     }
 
     /// An acknowledgement came: a starting run scans, a lagging learner loses its run.
