@@ -102,6 +102,12 @@ impl Pinned {
         }
     }
 
+    /// Whom it asks.
+    #[must_use]
+    pub fn server(&self) -> ServerId {
+        self.server
+    }
+
     fn peer(&self) -> Member {
         Member { server: self.server, incarnation: Incarnation(0) }
     }

@@ -90,6 +90,9 @@ pub fn infeasible(cell: Cell) -> Option<&'static str> {
         (Kind::Stop | Kind::Stall | Kind::Wipe, Role::Metaserver, _) => {
             Some("the metaserver has no orderly stop, and no store but its disk")
         }
+        (Kind::Wipe, Role::Metaserver, _) => {
+            Some("a metaserver without its disk is another cluster's: servers refuse it")
+        }
         _ => None,
     }
 }

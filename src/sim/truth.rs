@@ -104,6 +104,13 @@ pub enum Fact<'a> {
         epoch: Epoch,
         left: Option<Span>,
     },
+    /// What a copy holds at its position.
+    Digested {
+        process: Process,
+        set: KeySet,
+        at: Revision,
+        digest: u64,
+    },
     /// A server was handed a client's request.
     Requested {
         process: Process,
@@ -187,6 +194,8 @@ pub struct Copy {
     pub applied: Op,
     /// A copy run is under way, and has read everything at this op or later.
     pub run: Option<Op>,
+    /// The latest op at which a chunk of a copy was read.
+    pub newest: Op,
 }
 
 impl Copy {
@@ -245,7 +254,7 @@ impl Truth {
             }
             Fact::Inherited { process, set, applied, log } => {
                 let log = log.iter().copied().collect();
-                self.copies.insert((process, set), Copy { log, applied, run: None });
+                self.copies.insert((process, set), Copy { log, applied, ..Copy::default() });
             }
             Fact::Registered { process, member } => {
                 self.members.insert(process, member);
@@ -274,6 +283,7 @@ impl Truth {
             Fact::Viewed { .. }
             | Fact::Opened { .. }
             | Fact::Serving { .. }
+            | Fact::Digested { .. }
             | Fact::Requested { .. }
             | Fact::Answered { .. }
             | Fact::Abandoned { .. }
@@ -300,6 +310,7 @@ impl Truth {
             Some(oldest) if !first => oldest.min(read_at.op),
             _ => read_at.op,
         };
+        copy.newest = copy.newest.max(read_at.op);
         copy.run = (!last).then_some(oldest);
         if last {
             copy.applied = copy.applied.max(oldest);

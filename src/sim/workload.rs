@@ -4,11 +4,12 @@
 //! write it saw.
 
 use super::ClientId;
+use super::clients::ClientMachine;
 use super::rng::Rng;
 use super::world::{Event, World};
 use crate::protocol::message::{Expect, Operation};
 use crate::protocol::placement::key_set;
-use crate::protocol::time::Span;
+use crate::protocol::time::{Span, Time};
 use crate::protocol::types::{Key, KeySet, Value};
 
 /// A client's habits.
@@ -27,6 +28,8 @@ pub struct Workload {
     /// Shares in a million: reads, then scans; the rest are writes of all kinds.
     pub reads_ppm: u64,
     pub scans_ppm: u64,
+    /// A pinned client reads at the last moment of its server's lease, every other time.
+    pub last_moment: bool,
     /// The next operation is entered already.
     pub wishing: bool,
 }
@@ -117,7 +120,24 @@ impl World {
         }
         workload.wishing = true;
         let (least, most) = (workload.think_min, workload.think_max);
-        let at = self.now() + self.rng.span(least, most);
+        let chance = workload.last_moment && self.rng.chance(500_000);
+        let last = if chance { self.last_moment(client) } else { None };
+        let at = last.unwrap_or(self.now() + self.rng.span(least, most));
         self.agenda.enter(at, Event::Wish { client });
+    }
+
+    /// When a pinned client has to ask so that its server looks at the request just before its
+    /// lease ends, as far as is known now.
+    fn last_moment(&mut self, client: ClientId) -> Option<Time> {
+        let ClientMachine::Pinned(pinned) = &self.clients.get(&client)?.running.machine else {
+            return None;
+        };
+        let node = self.servers.get(&pinned.server())?;
+        let replicas = node.running.as_ref()?.worker.replicas().iter();
+        let lease = self.settings.timing.lease;
+        let end = replicas.filter_map(|it| it.leased_until(lease)).max()?;
+        let end = node.host.clock.when(end);
+        let ahead = self.delay() + self.rng.span(Span::ZERO, Span::from_micros(500));
+        Some(end - ahead).filter(|at| *at > self.now())
     }
 }

@@ -11,7 +11,7 @@ use super::MetaServer;
 use super::durable::{Recovery, Step};
 use crate::protocol::effect::MetaNote;
 use crate::protocol::time::Time;
-use crate::protocol::types::{Incarnation, KeySet, Member, RecoveryId};
+use crate::protocol::types::{KeySet, Member, RecoveryId};
 use crate::protocol::view::SetState;
 
 impl Recovery {
@@ -155,17 +155,11 @@ impl MetaServer {
         done.then_some((recovery.step, next))
     }
 
-    /// A copy was ordered to a server that never failed, and it is no member yet: it is not in the
-    /// target where it stands in for members that want to stop.
-    fn awaits_stand_in(&self, recovery: &Recovery, set: KeySet) -> bool {
-        let ordered = self.watches[usize::from(set.0)].round.copy;
-        recovery.failed.incarnation == Incarnation(0)
-            && ordered.is_some_and(|order| order.to.server == recovery.failed.server)
-    }
-
-    /// All target copies are members, or there is nothing to copy from any more.
+    /// All target copies are members and no other one is on order, or there is nothing to copy
+    /// from any more. Where all members mean to leave, what is on order stands in for them.
     fn is_whole(&self, set: KeySet) -> bool {
-        self.ledger.configuration(set).is_none() || self.is_redundant(set)
+        let ordered = self.watches[usize::from(set.0)].round.copy.is_some();
+        self.ledger.configuration(set).is_none() || (self.is_redundant(set) && !ordered)
     }
 
     /// All servers that should hold `set` are members of it.

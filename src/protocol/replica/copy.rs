@@ -137,7 +137,9 @@ impl Replica {
             return;
         }
         ctx.numbers.run += 1;
-        run.id = RunId(ctx.numbers.run);
+        // Unlike that of any other primary: a store that is late confirms chunks of the run
+        // before this one, to a learner that knows runs by their number alone.
+        run.id = RunId(ctx.me.incarnation.0 << 32 | ctx.numbers.run);
         run.stage = Stage::Starting;
         run.started = ctx.now;
         follower.in_flight.clear();

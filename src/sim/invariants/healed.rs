@@ -1,8 +1,9 @@
 //! Once faults have ended, everything is served and fully redundant again, within a bound.
 //!
 //! This is judged on a whole world: every key set has as many members as it should, all alive,
-//! and a primary whose replica answers.
+//! all acting in the same configuration, and a primary that would answer a read at this moment.
 
+use crate::protocol::types::{KeySet, Member, ServerId};
 use crate::protocol::view::SetState;
 use crate::sim::Node;
 use crate::sim::world::World;
@@ -20,7 +21,7 @@ pub fn unserved(world: &World) -> Option<String> {
         return Some("the metaserver is down".to_owned());
     }
     for set in 0..world.settings.key_sets {
-        let set = crate::protocol::types::KeySet(set);
+        let set = KeySet(set);
         let Some(row) = world.meta.disk.set(set) else { return Some(format!("{set} is unborn")) };
         let Some(configuration) = &row.configuration else {
             return Some(format!("{set} has no configuration"));
@@ -31,8 +32,20 @@ pub fn unserved(world: &World) -> Option<String> {
         if !world.truth.is_alive(configuration.primary) {
             return Some(format!("{set}: its primary {} is dead", configuration.primary));
         }
+        if !serves(world, set, configuration.primary) {
+            return Some(format!("{set}: its primary {} does not serve", configuration.primary));
+        }
     }
     None
+}
+
+/// Whether `primary` would answer a read of `set` at this moment.
+fn serves(world: &World, set: KeySet, primary: Member) -> bool {
+    let Some(node) = world.servers.get(&primary.server) else { return false };
+    let reading = node.host.clock.read(world.now());
+    let running = node.running.as_ref().filter(|it| it.member == Some(primary));
+    let replica = running.and_then(|it| it.worker.replica(set));
+    replica.is_some_and(|it| it.serves_reads(reading, &world.settings.timing))
 }
 
 /// A key set with fewer living members than it should have.
@@ -49,6 +62,16 @@ pub fn thin(world: &World) -> Option<String> {
         }
         if configuration.copies() < copies {
             return Some(format!("{set} has {} copies of {copies}", configuration.copies()));
+        }
+        if !world.members_agree(set, configuration) {
+            return Some(format!("{set}: its members do not all act in {}", configuration.epoch));
+        }
+        let is_missing = |server: &&ServerId| {
+            let runs = world.alive_at(Node::Server(**server)).is_some();
+            runs && configuration.members().all(|member| member.server != **server)
+        };
+        if let Some(server) = row.target.iter().find(is_missing) {
+            return Some(format!("{set}: {server} should hold it, and does not"));
         }
         if row.target.first() != Some(&configuration.primary.server) {
             return Some(format!("{set}: {} is not its preferred primary", configuration.primary));

@@ -8,14 +8,17 @@ pub mod ack_everywhere;
 pub mod acknowledged_kept;
 pub mod applied_once;
 pub mod bounded_queues;
+pub mod calm;
 pub mod committed_prefix;
 pub mod epochs_grow;
 pub mod healed;
+pub mod incarnations_grow;
 pub mod leases_disjoint;
 pub mod linearizable;
 pub mod one_primary;
 pub mod read_exclusion;
 pub mod refusals_hold;
+pub mod states_agree;
 pub mod well_behaved;
 
 use std::fmt;
@@ -58,10 +61,12 @@ pub struct Invariants {
     bounded_queues: bounded_queues::BoundedQueues,
     committed_prefix: committed_prefix::CommittedPrefix,
     epochs_grow: epochs_grow::EpochsGrow,
+    incarnations_grow: incarnations_grow::IncarnationsGrow,
     leases_disjoint: leases_disjoint::LeasesDisjoint,
     one_primary: one_primary::OnePrimary,
     read_exclusion: read_exclusion::ReadExclusion,
     refusals_hold: refusals_hold::RefusalsHold,
+    states_agree: states_agree::StatesAgree,
     well_behaved: well_behaved::WellBehaved,
     /// Takes notes all along, and is judged at the end.
     pub linearizable: linearizable::Linearizable,
@@ -79,10 +84,12 @@ impl Invariants {
         judge(&mut self.bounded_queues, at, fact, truth)?;
         judge(&mut self.committed_prefix, at, fact, truth)?;
         judge(&mut self.epochs_grow, at, fact, truth)?;
+        judge(&mut self.incarnations_grow, at, fact, truth)?;
         judge(&mut self.leases_disjoint, at, fact, truth)?;
         judge(&mut self.one_primary, at, fact, truth)?;
         judge(&mut self.read_exclusion, at, fact, truth)?;
         judge(&mut self.refusals_hold, at, fact, truth)?;
+        judge(&mut self.states_agree, at, fact, truth)?;
         judge(&mut self.well_behaved, at, fact, truth)?;
         judge(&mut self.linearizable, at, fact, truth)
     }

@@ -10,7 +10,7 @@ use crate::protocol::time::{Span, Time};
 use crate::protocol::types::ServerId;
 use crate::sim::coverage::Moment;
 use crate::sim::faults::{Fault, KINDS, Kind};
-use crate::sim::invariants::{Violation, healed};
+use crate::sim::invariants::Violation;
 use crate::sim::rng::Rng;
 use crate::sim::world::World;
 use crate::sim::{ClientId, Node};
@@ -60,11 +60,17 @@ impl Driver<'_> {
         more
     }
 
-    pub(super) fn blame(&mut self, words: String) {
+    pub(super) fn blame(&mut self, invariant: &'static str, words: String) {
         if self.world.violation.is_none() {
             let at = self.world.now();
-            self.world.violation = Some(Violation { at, invariant: "healed", words });
+            self.world.violation = Some(Violation { at, invariant, words });
         }
+    }
+
+    /// Lets `span` pass.
+    pub(super) fn wait_for(&mut self, span: Span) {
+        let end = self.world.now() + span;
+        self.wait(span + span, |world| (world.now() < end).then(|| "time stands still".to_owned()));
     }
 
     /// Lets time pass until nothing stands in the way of `done`, for at most `span`.
@@ -80,11 +86,11 @@ impl Driver<'_> {
                 self.start_the_fallen(Span::from_millis(20));
                 let Some(obstacle) = done(&self.world) else { return };
                 if self.world.now() >= end {
-                    return self.blame(obstacle);
+                    return self.blame("healed", obstacle);
                 }
             }
             if !self.step() {
-                return self.blame("nothing happens any more".to_owned());
+                return self.blame("healed", "nothing happens any more".to_owned());
             }
             self.take_moments(false);
         }
@@ -106,6 +112,7 @@ impl Driver<'_> {
                 self.start_the_fallen(self.swarm.down_max);
                 if self.script.is_none() {
                     if now >= next_loss && self.world.is_whole() {
+                        self.world.digest_copies();
                         self.lose_memory();
                         next_loss = now + self.rng.span(Span::ZERO, self.swarm.rest_max);
                     }
@@ -135,7 +142,8 @@ impl Driver<'_> {
             }
             match moment.name {
                 "lost" => {
-                    self.blame("a key set is lost within the budget of faults".to_owned());
+                    let words = "a key set is lost within the budget of faults";
+                    self.blame("kept", words.to_owned());
                 }
                 "promoted" | "removed" => self.failovers += 1,
                 _ => {}
@@ -270,10 +278,5 @@ impl Driver<'_> {
             Kind::Stop => Fault::Stop(server),
             Kind::Stall => Fault::Stall(server, frozen),
         }
-    }
-
-    /// What keeps this run from being over in good order.
-    pub(super) fn obstacle(world: &World) -> Option<String> {
-        healed::obstacle(world)
     }
 }

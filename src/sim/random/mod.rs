@@ -19,7 +19,7 @@ use std::fmt;
 use super::Node;
 use super::coverage::Coverage;
 use super::faults::{Fault, Siege};
-use super::invariants::{Invariant, Violation, linearizable};
+use super::invariants::{Invariant, Violation, calm, healed, linearizable};
 use super::network::NetworkSettings;
 use super::rng::Rng;
 use super::trace::Trace;
@@ -28,6 +28,9 @@ use crate::protocol::time::{Span, Time};
 use driver::Driver;
 pub use options::Options;
 use options::{Swarm, draw_settings};
+
+/// How long a healed world is watched for changes that have no reason.
+const CALM: Span = Span::from_millis(600);
 
 /// What a run came to.
 #[derive(Clone, Debug)]
@@ -118,7 +121,7 @@ impl Driver<'_> {
         } else {
             self.world.start_all();
         }
-        self.wait(Span::from_millis(30_000), Driver::obstacle);
+        self.wait(Span::from_millis(30_000), healed::obstacle);
         self.invite();
     }
 
@@ -132,19 +135,34 @@ impl Driver<'_> {
         let quiet = NetworkSettings::quiet();
         let settings = &mut self.world.network.settings;
         (settings.drop_ppm, settings.tail_ppm) = (quiet.drop_ppm, quiet.tail_ppm);
-        self.wait(self.options.heal_max, Driver::obstacle);
+        self.wait(self.options.heal_max, healed::obstacle);
+        self.stay_calm();
         self.ask_everywhere();
+        self.world.digest_copies();
         if self.world.violation.is_none() {
             self.judge_history();
+        }
+    }
+
+    /// Nothing goes wrong any more: nothing changes any more.
+    fn stay_calm(&mut self) {
+        let before = calm::epochs(&self.world.truth);
+        self.wait_for(CALM);
+        let after = calm::epochs(&self.world.truth);
+        let faults = self.world.siege.as_ref().map_or(0, |siege| siege.coverage.faults());
+        let judged = calm::unchanged(&before, &after).and_then(|()| calm::bounded(&after, faults));
+        if let Err(words) = judged {
+            self.blame("calm", words);
+        }
+        if let Some(words) = healed::obstacle(&self.world) {
+            self.blame("healed", words);
         }
     }
 
     fn judge_history(&mut self) {
         let world = &self.world;
         if let Err(words) = world.invariants.linearizable.finish(&world.truth) {
-            let invariant = linearizable::Linearizable::NAME;
-            let at = world.now();
-            self.world.violation = Some(Violation { at, invariant, words });
+            self.blame(linearizable::Linearizable::NAME, words);
         }
     }
 

@@ -30,6 +30,7 @@ impl Driver<'_> {
             left: 0,
             reads_ppm: self.swarm.reads_ppm,
             scans_ppm: 30_000,
+            last_moment: self.rng.chance(500_000),
             wishing: false,
         };
         for _ in 0..self.rng.between(1, 3) {

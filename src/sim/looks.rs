@@ -1,11 +1,14 @@
-//! A look at who would answer reads: what the property of disjoint leases is judged by.
+//! Looks into running machines: who would answer reads, and what copies hold.
 //!
-//! Only a primary whose epoch has passed is of interest, so the look is taken when a primary
-//! opens, at all others, and after every input of a worker that holds such a primary.
+//! Of those who would answer only a primary whose epoch has passed is of interest, so that look
+//! is taken when a primary opens, at all others, and after every input of a worker that holds
+//! such a primary. Copies are looked at when the driver asks for it.
 
+use super::trace::fold;
 use super::truth::Fact;
 use super::world::World;
-use crate::protocol::types::{Epoch, KeySet, ServerId};
+use crate::protocol::types::{Epoch, KeySet, Revision, ServerId};
+use crate::store::Engine;
 
 impl World {
     /// A primary opened: whoever else would still answer reads of `set` is found out.
@@ -40,6 +43,28 @@ impl World {
             let until = replica.leased_until(timing.lease);
             let left = until.map(|until| node.host.clock.when(until).since(now));
             self.learn(Fact::Serving { process, set, epoch, left });
+        }
+    }
+
+    /// Takes the digest of every copy whose content is that of its position.
+    pub fn digest_copies(&mut self) {
+        let mut found = Vec::new();
+        for node in self.servers.values() {
+            let Some(running) = &node.running else { continue };
+            for replica in running.worker.replicas() {
+                let (process, set) = (running.number, replica.set());
+                let copy = self.truth.copies.get(&(process, set));
+                let settled = copy.filter(|copy| copy.run.is_none() && copy.newest <= copy.applied);
+                let member = replica.is_primary() || replica.is_secondary();
+                let (Some(copy), true) = (settled, member) else { continue };
+                let loss_epoch = replica.position().loss_epoch;
+                let at = Revision { loss_epoch, op: copy.applied };
+                let page = running.engine.range(set, &[], None, u32::MAX, u32::MAX);
+                found.push((process, set, at, fold(&page.records)));
+            }
+        }
+        for (process, set, at, digest) in found {
+            self.learn(Fact::Digested { process, set, at, digest });
         }
     }
 }
