@@ -87,7 +87,7 @@ pub fn cells() -> impl Iterator<Item = Cell> {
 #[must_use]
 pub fn infeasible(cell: Cell) -> Option<&'static str> {
     match cell {
-        (Kind::Stop | Kind::Stall | Kind::Wipe, Role::Metaserver, _) => {
+        (Kind::Stop | Kind::Stall, Role::Metaserver, _) => {
             Some("the metaserver has no orderly stop, and no store but its disk")
         }
         (Kind::Wipe, Role::Metaserver, _) => {

@@ -145,9 +145,7 @@ impl MetaServer {
                 (recovery.primary_of.iter().all(|&set| self.is_whole(set)), Step::CopySecondary)
             }
             Step::CopySecondary => {
-                let done =
-                    |&set: &KeySet| self.is_whole(set) && !self.awaits_stand_in(recovery, set);
-                (recovery.secondary_of.iter().all(done), Step::Resume)
+                (recovery.secondary_of.iter().all(|&set| self.is_whole(set)), Step::Resume)
             }
             Step::Resume => (recovery.sets().all(|set| self.is_resumed(set)), Step::Done),
             Step::Done => return None,
