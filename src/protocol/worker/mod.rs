@@ -14,6 +14,8 @@ mod beacons;
 mod leave;
 mod orders;
 mod peers;
+#[cfg(any(test, feature = "mutants"))]
+pub mod stage;
 #[cfg(test)]
 mod tests;
 
@@ -71,6 +73,8 @@ pub struct Worker {
     replicas: Vec<Replica>,
     /// Links to followers, dialled by this worker.
     dialled: BTreeMap<Member, LinkId>,
+    /// The newest link that each peer dialled: what still comes on an older one is not heard.
+    accepted: BTreeMap<Member, LinkId>,
     /// All replication links, dialled or accepted, by the peer at their other end.
     links: BTreeMap<LinkId, Member>,
     /// Followers that a link was asked for.
@@ -103,6 +107,7 @@ impl Worker {
             inheritance: settings.inheritance,
             replicas: Vec::new(),
             dialled: BTreeMap::new(),
+            accepted: BTreeMap::new(),
             links: BTreeMap::new(),
             wanted: Vec::new(),
             meta_up: false,
@@ -333,6 +338,7 @@ impl Machine for Worker {
             WorkerInput::PeerUp { peer, link } => self.on_peer_up(now, peer, link, effects),
             WorkerInput::PeerAccepted { peer, link } => {
                 self.links.insert(link, peer);
+                self.accepted.insert(peer, link);
             }
             WorkerInput::PeerDown { link } => self.on_peer_down(now, link, effects),
             WorkerInput::BulkDown { link } => {

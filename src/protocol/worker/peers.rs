@@ -1,5 +1,7 @@
 //! Links between workers: who is at their other end, and which replica a message is for.
 
+use std::collections::BTreeMap;
+
 use super::Worker;
 use crate::protocol::effect::{Note, WorkerEffect};
 use crate::protocol::message::PeerMessage;
@@ -26,10 +28,12 @@ impl Worker {
         link: LinkId,
         effects: &mut Vec<WorkerEffect>,
     ) {
-        if let Some(peer) = self.links.remove(&link)
-            && self.dialled.get(&peer) == Some(&link)
-        {
-            self.dialled.remove(&peer);
+        if let Some(peer) = self.links.remove(&link) {
+            for newest in [&mut self.dialled, &mut self.accepted] {
+                if newest.get(&peer) == Some(&link) {
+                    newest.remove(&peer);
+                }
+            }
         }
         self.with_all(now, effects, |replica, ctx| replica.on_peer_down(ctx, link));
     }
@@ -60,6 +64,12 @@ impl Worker {
         effects: &mut Vec<WorkerEffect>,
     ) {
         let Some(&peer) = self.links.get(&link) else { return };
+        let is_newest = |newest: &BTreeMap<Member, LinkId>| newest.get(&peer) == Some(&link);
+        if !is_newest(&self.dialled) && !is_newest(&self.accepted) {
+            // A connection that its dialler has given up may be read late: a first message of an
+            // epoch, or the start of a copy run, must not undo what came on the newer one.
+            return;
+        }
         match message {
             PeerMessage::Beacon { ask, .. }
                 if ask.lease > Span::from_millis(self.limits.lease_ms_max) =>

@@ -5,8 +5,8 @@ mod heirs;
 
 use bytes::Bytes;
 
+use super::stage::{CLIENT, SET, Stage, configuration, entry, member, open_primary};
 use super::{Start, Worker, WorkerSettings};
-use crate::protocol::Machine;
 use crate::protocol::effect::{Lane, Ticket, WorkerEffect, WorkerInput};
 use crate::protocol::limits::Limits;
 use crate::protocol::message::{
@@ -15,212 +15,10 @@ use crate::protocol::message::{
 use crate::protocol::time::{Span, Time};
 use crate::protocol::timing::Timing;
 use crate::protocol::types::{
-    Change, ClusterId, Configuration, Entry, Epoch, Incarnation, KeySet, LinkId, LossEpoch, Member,
-    Op, Origin, RequestNumber, Revision, RunId, ServerId, SessionId, WorkerId, Written,
+    ClusterId, Configuration, Epoch, Incarnation, KeySet, LinkId, LossEpoch, Member, Op, Origin,
+    RequestNumber, Revision, RunId, ServerId, SessionId, WorkerId, Written,
 };
-use crate::protocol::view::{SetEntry, SetState, Update, View};
-
-const SET: KeySet = KeySet(0);
-const CLIENT: LinkId = LinkId(900);
-
-fn member(server: u16) -> Member {
-    Member { server: ServerId(server), incarnation: Incarnation(u64::from(server)) }
-}
-
-fn configuration(epoch: u64, primary: u16, secondaries: &[u16]) -> Configuration {
-    Configuration {
-        loss_epoch: LossEpoch(0),
-        epoch: Epoch(epoch),
-        primary: member(primary),
-        secondaries: secondaries.iter().map(|&it| member(it)).collect(),
-    }
-}
-
-fn entry(epoch: u64, op: u64) -> Entry {
-    Entry {
-        epoch: Epoch(epoch),
-        born: Epoch(epoch),
-        op: Op(op),
-        origin: None,
-        key: Bytes::from_static(b"k"),
-        change: Change::Put(Bytes::from(format!("value {op}"))),
-        written: Written::Stored,
-    }
-}
-
-/// Server 1's only worker.
-struct Stage {
-    worker: Worker,
-    now: Time,
-    effects: Vec<WorkerEffect>,
-    requests: u64,
-    /// The engine has not made standings durable yet: nobody says `Remembered`.
-    forgetful: bool,
-}
-
-impl Stage {
-    fn new(limits: Limits) -> Stage {
-        let view = View::unborn(ClusterId([1; 16]), 1);
-        let settings = WorkerSettings {
-            worker: WorkerId(0),
-            workers: 1,
-            timing: Timing::default(),
-            limits,
-            start: Start::Attached { member: member(1), cluster: ClusterId([1; 16]), view },
-            inheritance: Vec::new(),
-        };
-        let now = Time(1_000_000_000);
-        let worker = Worker::new(settings, now);
-        Stage { worker, now, effects: Vec::new(), requests: 0, forgetful: false }
-    }
-
-    /// Hands in one input, and the completions of a store that is empty and at once done.
-    fn input(&mut self, input: WorkerInput) {
-        let mut inputs = std::collections::VecDeque::from([input]);
-        while let Some(input) = inputs.pop_front() {
-            let mut effects = Vec::new();
-            self.worker.handle(self.now, input, &mut effects);
-            for effect in &effects {
-                match effect {
-                    WorkerEffect::Append { set, entries } => {
-                        let through = entries.last().map_or(Op(0), |entry| entry.op);
-                        inputs.push_back(WorkerInput::Appended { set: *set, through });
-                    }
-                    WorkerEffect::Remember { set, number, .. } if !self.forgetful => {
-                        let (set, number) = (*set, *number);
-                        inputs.push_back(WorkerInput::Remembered { set, number });
-                    }
-                    WorkerEffect::Read { set, token, .. } => {
-                        let (set, token) = (*set, *token);
-                        inputs.push_back(WorkerInput::ReadDone { set, token, found: None });
-                    }
-                    _ => {}
-                }
-            }
-            self.effects.extend(effects);
-        }
-    }
-
-    fn settle(&mut self) {
-        for _ in 0..3 {
-            self.input(WorkerInput::Tick);
-        }
-    }
-
-    fn learn(&mut self, configuration: Configuration, dead: &[u16]) {
-        let update = Update {
-            sets: vec![SetEntry {
-                set: SET,
-                configuration: Some(configuration),
-                state: SetState::Available,
-            }],
-            dead: dead.iter().map(|&it| member(it)).collect(),
-            ..Update::default()
-        };
-        self.input(WorkerInput::FromMeta(ToServer::Update(update)));
-    }
-
-    fn peer(&mut self, link: u64, message: PeerMessage) {
-        self.input(WorkerInput::FromPeer { link: LinkId(link), message });
-    }
-
-    fn accept(&mut self, peer: u16, link: u64) {
-        self.input(WorkerInput::PeerAccepted { peer: member(peer), link: LinkId(link) });
-    }
-
-    fn up(&mut self, peer: u16, link: u64) {
-        self.input(WorkerInput::PeerUp { peer: member(peer), link: LinkId(link) });
-    }
-
-    fn ask(&self) -> LeaseAsk {
-        LeaseAsk { sent: self.now, lease: Timing::default().lease }
-    }
-
-    fn new_epoch(
-        &self,
-        configuration: Configuration,
-        committed: u64,
-        prepared: u64,
-    ) -> PeerMessage {
-        let (committed, prepared) = (Op(committed), Op(prepared));
-        PeerMessage::NewEpoch { set: SET, configuration, committed, prepared, ask: self.ask() }
-    }
-
-    fn prepare(&self, epoch: u64, entries: Vec<Entry>, commit: u64) -> PeerMessage {
-        let (epoch, commit) = (Epoch(epoch), Op(commit));
-        PeerMessage::Prepare { set: SET, epoch, entries, commit, ask: self.ask() }
-    }
-
-    fn ack(&self, epoch: u64, accepted: u64) -> PeerMessage {
-        let (epoch, accepted) = (Epoch(epoch), Op(accepted));
-        PeerMessage::Ack { set: SET, epoch, accepted, sent: self.now }
-    }
-
-    fn is_open(&self) -> bool {
-        self.worker.replica(SET).is_some_and(|it| it.base().is_some())
-    }
-
-    fn acks(&self) -> Vec<(Epoch, Op)> {
-        self.sent()
-            .filter_map(|message| match message {
-                PeerMessage::Ack { epoch, accepted, .. } => Some((*epoch, *accepted)),
-                _ => None,
-            })
-            .collect()
-    }
-
-    fn sent(&self) -> impl Iterator<Item = &PeerMessage> {
-        self.effects.iter().filter_map(|effect| match effect {
-            WorkerEffect::SendPeer { message, .. } => Some(message),
-            _ => None,
-        })
-    }
-
-    fn request(&mut self, operation: Operation) -> u64 {
-        self.requests += 1;
-        let origin = Origin {
-            session: SessionId(7),
-            number: RequestNumber(self.requests),
-            answered_below: RequestNumber(1),
-            base: Revision::default(),
-        };
-        let request = Request {
-            operation,
-            origin: Some(origin),
-            read_level: Default::default(),
-            ack_level: Default::default(),
-            expiry_ms: None,
-        };
-        let ticket = Ticket { link: CLIENT, request: self.requests };
-        self.input(WorkerInput::Request { ticket, request });
-        self.settle();
-        self.requests
-    }
-
-    fn answer(&self, request: u64) -> Option<&Answer> {
-        self.effects.iter().find_map(|effect| match effect {
-            WorkerEffect::Reply { ticket, answer } if ticket.request == request => Some(answer),
-            _ => None,
-        })
-    }
-
-    fn put(&mut self, value: &str) -> u64 {
-        let (key, value) = (Bytes::from_static(b"k"), Bytes::from(value.to_owned()));
-        self.request(Operation::Put { key, value })
-    }
-}
-
-/// Server 1 is primary of epoch 1 with server 2, open and leased.
-fn open_primary(limits: Limits) -> Stage {
-    let mut stage = Stage::new(limits);
-    stage.input(WorkerInput::MetaUp);
-    stage.learn(configuration(1, 1, &[2]), &[]);
-    stage.up(2, 10);
-    let ack = stage.ack(1, 0);
-    stage.peer(10, ack);
-    assert!(stage.is_open());
-    stage
-}
+use crate::protocol::view::{SetState, View};
 
 #[test]
 fn a_promoted_secondary_opens_only_after_its_window_is_committed() {
@@ -377,4 +175,23 @@ fn copy_chunks_travel_on_the_bulk_link_and_nothing_else_does() {
         }
     }
     assert!(stage.sent().any(|it| matches!(it, PeerMessage::CopyChunk { .. })));
+}
+
+#[test]
+fn what_comes_late_on_a_link_that_was_given_up_undoes_nothing() {
+    let mut stage = Stage::new(Limits::default());
+    stage.accept(2, 20);
+    let late = stage.new_epoch(configuration(1, 2, &[1]), 0, 0);
+    stage.accept(2, 21);
+    let first = stage.new_epoch(configuration(1, 2, &[1]), 0, 0);
+    stage.peer(21, first);
+    let write = stage.prepare(1, vec![entry(1, 1)], 0);
+    stage.peer(21, write);
+    stage.settle();
+    assert_eq!(stage.acks().last(), Some(&(Epoch(1), Op(1))));
+    stage.peer(20, late);
+    let write = stage.prepare(1, vec![entry(1, 2)], 0);
+    stage.peer(21, write);
+    stage.settle();
+    assert_eq!(stage.acks().last(), Some(&(Epoch(1), Op(2))), "the newer link goes on");
 }

@@ -1,0 +1,114 @@
+//! Cases of one member: what it promises, keeps and answers. Its peers are played by hand.
+
+use bytes::Bytes;
+use tandem::protocol::limits::Limits;
+use tandem::protocol::message::{Expect, LeaseAsk, Operation, PeerMessage};
+use tandem::protocol::time::Span;
+use tandem::protocol::timing::Timing;
+use tandem::protocol::types::Op;
+use tandem::protocol::worker::stage::{SET, Stage, configuration, entry, open_primary};
+
+use super::demand;
+
+/// Server 1 follows server 2, on its link 20, in epoch 1.
+fn follower_of_2(secondaries: &[u16]) -> Stage {
+    let mut stage = Stage::new(Limits::default());
+    stage.accept(2, 20);
+    let first = stage.new_epoch(configuration(1, 2, secondaries), 0, 0);
+    stage.peer(20, first);
+    stage.settle();
+    stage
+}
+
+fn prepared(stage: &Stage) -> Op {
+    stage.worker.replica(SET).map_or(Op(0), |it| it.log().prepared())
+}
+
+/// The last moment at which the primary may still serve, by a clock that runs as slowly as it
+/// may, comes after the end of the lease on the fastest clock.
+pub fn fast_clock() -> Result<(), String> {
+    let mut stage = follower_of_2(&[1]);
+    stage.learn(configuration(2, 1, &[]), &[]);
+    stage.now += Timing::grace_floor(Timing::default().lease);
+    stage.now = stage.now - Span(1);
+    stage.settle();
+    demand(!stage.is_open(), "opened while a slower clock still reads a lease")
+}
+
+/// The older of two primaries holds the longer promise.
+pub fn two_earlier_primaries() -> Result<(), String> {
+    let mut stage = Stage::new(Limits::default());
+    stage.accept(2, 20);
+    let ask = LeaseAsk { sent: stage.now, lease: Span::from_millis(1_000) };
+    let (committed, prepared) = (Op(0), Op(0));
+    let configuration_1 = configuration(1, 2, &[1, 3]);
+    stage.peer(
+        20,
+        PeerMessage::NewEpoch {
+            set: SET,
+            configuration: configuration_1,
+            committed,
+            prepared,
+            ask,
+        },
+    );
+    stage.settle();
+    stage.accept(3, 30);
+    let first = stage.new_epoch(configuration(2, 3, &[1]), 0, 0);
+    stage.peer(30, first);
+    stage.settle();
+    stage.learn(configuration(3, 1, &[]), &[]);
+    stage.now += Timing::default().grace + Span(1);
+    stage.settle();
+    demand(!stage.is_open(), "opened while the first primary may still serve")
+}
+
+/// A secondary that got further than its new primary comes back to it.
+pub fn longer_than_its_primary() -> Result<(), String> {
+    let mut stage = follower_of_2(&[1, 3]);
+    let writes = stage.prepare(1, vec![entry(1, 1), entry(1, 2)], 0);
+    stage.peer(20, writes);
+    stage.settle();
+    stage.accept(3, 30);
+    let first = stage.new_epoch(configuration(2, 3, &[1]), 0, 1);
+    stage.peer(30, first);
+    demand(prepared(&stage) == Op(1), "kept a write that its primary never had")
+}
+
+/// The first message of an epoch comes again, after writes of that epoch.
+pub fn first_message_again() -> Result<(), String> {
+    let mut stage = follower_of_2(&[1]);
+    let writes = stage.prepare(1, vec![entry(1, 1), entry(1, 2)], 0);
+    stage.peer(20, writes);
+    stage.settle();
+    let first = stage.new_epoch(configuration(1, 2, &[1]), 0, 0);
+    stage.peer(20, first);
+    stage.settle();
+    demand(prepared(&stage) == Op(2), "dropped writes that it had acknowledged")
+}
+
+/// An old primary goes on writing to a member of a newer epoch.
+pub fn writes_of_an_older_epoch() -> Result<(), String> {
+    let mut stage = follower_of_2(&[1, 3]);
+    stage.accept(3, 30);
+    let first = stage.new_epoch(configuration(2, 3, &[1]), 0, 0);
+    stage.peer(30, first);
+    stage.settle();
+    let write = stage.prepare(1, vec![entry(1, 1)], 0);
+    stage.peer(20, write);
+    stage.settle();
+    demand(prepared(&stage) == Op(0), "took a write of an older epoch")
+}
+
+/// A condition fails on a write that is not committed, and may never be.
+pub fn condition_on_the_window() -> Result<(), String> {
+    let mut stage = open_primary(Limits::default());
+    stage.put("not acknowledged by the secondary");
+    let cas = Operation::Cas {
+        key: Bytes::from_static(b"k"),
+        expect: Expect::Absent,
+        value: Some(Bytes::from_static(b"new")),
+    };
+    let request = stage.request(cas);
+    demand(stage.answer(request).is_none(), "answered for a write that is not committed")
+}
