@@ -81,6 +81,9 @@ impl Bonds {
     ) {
         assert!(promise > lease, "a promise outlasts the lease that it covers");
         let promise = if planted(Mutant::LeaseRelation) { promise.scaled(1, 2) } else { promise };
+        if planted(Mutant::OpensAfterLatest) {
+            self.by_primary.retain(|&other, _| other == primary);
+        }
         let bond = self.by_primary.entry(primary).or_insert(Bond {
             epoch,
             heard_until: now,
@@ -112,10 +115,6 @@ impl Bonds {
     #[must_use]
     pub fn bound_until(&self, me: Member, now: Time) -> Option<Time> {
         let others = self.by_primary.iter().filter(|&(&primary, _)| primary != me);
-        if planted(Mutant::OpensAfterLatest) {
-            let latest = others.max_by_key(|(_, bond)| bond.epoch);
-            return latest.map(|(_, bond)| bond.bound_until).filter(|&until| until > now);
-        }
         others.map(|(_, bond)| bond.bound_until).max().filter(|&until| until > now)
     }
 

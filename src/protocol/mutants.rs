@@ -81,6 +81,10 @@ mutants! {
         "the first message of an epoch cuts again when it is repeated";
     OldEpochAccepted "old-epoch-accepted"
         "a member takes the writes of a primary from an older epoch";
+    AckOfAnyEpoch "ack-of-any-epoch"
+        "an acknowledgement counts in whatever epoch it was given";
+    MissedEpochContinues "missed-epoch-continues"
+        "a primary that missed an epoch of another one goes on without reconciling";
     RemovesByItself "removes-by-itself"
         "a primary goes on without a silent secondary, unasked";
     DelayedRemoval "delayed-removal"
@@ -97,8 +101,6 @@ mutants! {
         "a restarted metaserver suspects whoever has not found it yet";
     RetryTwice "retry-twice"
         "a write that is sent again is done again";
-    WindowForgotten "window-forgotten"
-        "a new primary does not know whose writes are in its window";
     HorizonForgotten "horizon-forgotten"
         "a duplicate record goes without a trace when the table is full";
     DedupNotCopied "dedup-not-copied"

@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::evaluate::Verdict;
-use super::log::Log;
 use super::primary::{Phase, Primary};
 use super::{Context, Replica, Role};
 use crate::protocol::effect::{ReadToken, Ticket, WorkerEffect};
@@ -157,16 +156,6 @@ impl Requests {
         self.take_queued(|it| it.ticket.link == link);
         for waiters in self.waiters.values_mut() {
             waiters.retain(|it| !matches!(it, Waiter::Write(ticket) if ticket.link == link));
-        }
-    }
-
-    /// Knows the window's writes again by who asked, as a new primary must.
-    pub fn index_window(&mut self, log: &Log) {
-        self.in_window.clear();
-        for entry in log.window() {
-            if let Some(origin) = entry.origin {
-                self.in_window.insert((origin.session, origin.number), entry.op);
-            }
         }
     }
 

@@ -68,6 +68,13 @@ impl Replica {
             );
         }
         if configuration.epoch < self.epoch() {
+            // A run's feed goes on over its primary's own change of epoch, on a new link too.
+            if let Role::Learner(learner) = &mut self.role
+                && learner.primary == peer
+                && learner.complete
+            {
+                learner.following.link = Some(link);
+            }
             return self.fence(ctx, link);
         }
         self.learn(ctx, configuration);

@@ -88,7 +88,8 @@ impl Replica {
     ) {
         let epoch = self.epoch();
         let was_primary = matches!(role, Role::Primary(_));
-        let continues = was_primary && !reopened && epoch == old_epoch.next();
+        let next = epoch == old_epoch.next() || planted(Mutant::MissedEpochContinues);
+        let continues = was_primary && !reopened && next;
         let mut primary = match role {
             Role::Primary(mut primary) => {
                 if reopened {
@@ -114,9 +115,6 @@ impl Replica {
         primary.since = ctx.now;
         self.log.readopt(epoch);
         primary.appending = self.log.committed();
-        if !planted(Mutant::WindowForgotten) {
-            primary.requests.index_window(&self.log);
-        }
         self.role = Role::Primary(primary);
         self.begin_epoch(ctx);
         self.mark_dirty(ctx);

@@ -195,3 +195,37 @@ fn what_comes_late_on_a_link_that_was_given_up_undoes_nothing() {
     stage.settle();
     assert_eq!(stage.acks().last(), Some(&(Epoch(1), Op(2))), "the newer link goes on");
 }
+
+#[test]
+fn a_proposed_learners_feed_goes_on_over_a_new_link_and_a_change_of_epoch_at_once() {
+    let mut stage = Stage::new(Limits::default());
+    stage.learn(configuration(5, 9, &[3]), &[]);
+    stage.accept(9, 20);
+    let start = PeerMessage::RunStart {
+        set: SET,
+        run: RunId(1),
+        configuration: configuration(5, 9, &[3]),
+        committed: Op(99),
+        dedup: Default::default(),
+        ask: stage.ask(),
+    };
+    stage.peer(20, start);
+    let (after, through, read_at, records) = (None, None, Op(99), Vec::new());
+    let chunk =
+        PeerMessage::CopyChunk { set: SET, run: RunId(1), after, through, read_at, records };
+    stage.peer(20, chunk);
+    stage.input(WorkerInput::ChunkStored { set: SET, run: RunId(1), through: None });
+    // The primary does not know of epoch 6 yet, and its link is a new one.
+    stage.learn(configuration(6, 9, &[3]), &[]);
+    stage.accept(9, 21);
+    let greeting = stage.new_epoch(configuration(5, 9, &[3]), 99, 100);
+    stage.peer(21, greeting);
+    let late = stage.prepare(5, vec![entry(5, 100)], 99);
+    stage.peer(21, late);
+    let first = stage.new_epoch(configuration(6, 9, &[3]), 99, 100);
+    stage.peer(21, first);
+    let next = stage.prepare(6, vec![entry(6, 101)], 100);
+    stage.peer(21, next);
+    stage.settle();
+    assert_eq!(stage.acks().last(), Some(&(Epoch(6), Op(101))));
+}

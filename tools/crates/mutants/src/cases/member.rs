@@ -1,11 +1,12 @@
 //! Cases of one member: what it promises, keeps and answers. Its peers are played by hand.
 
 use bytes::Bytes;
+use tandem::protocol::effect::WorkerEffect;
 use tandem::protocol::limits::Limits;
 use tandem::protocol::message::{Expect, LeaseAsk, Operation, PeerMessage};
 use tandem::protocol::time::Span;
 use tandem::protocol::timing::Timing;
-use tandem::protocol::types::Op;
+use tandem::protocol::types::{Op, RunId};
 use tandem::protocol::worker::stage::{SET, Stage, configuration, entry, open_primary};
 
 use super::demand;
@@ -111,4 +112,26 @@ pub fn condition_on_the_window() -> Result<(), String> {
     };
     let request = stage.request(cas);
     demand(stage.answer(request).is_none(), "answered for a write that is not committed")
+}
+
+/// A run was given up and another one started; a chunk of the first is still on its way.
+pub fn chunk_of_another_run() -> Result<(), String> {
+    let mut stage = Stage::new(Limits::default());
+    stage.learn(configuration(1, 2, &[3]), &[]);
+    stage.accept(2, 20);
+    let start = PeerMessage::RunStart {
+        set: SET,
+        run: RunId(2),
+        configuration: configuration(1, 2, &[3]),
+        committed: Op(5),
+        dedup: Default::default(),
+        ask: stage.ask(),
+    };
+    stage.peer(20, start);
+    let (after, through, read_at, records) = (None, None, Op(3), Vec::new());
+    let chunk =
+        PeerMessage::CopyChunk { set: SET, run: RunId(1), after, through, read_at, records };
+    stage.peer(20, chunk);
+    let stored = stage.effects.iter().any(|it| matches!(it, WorkerEffect::StoreChunk { .. }));
+    demand(!stored, "stored a chunk of a run that was given up")
 }

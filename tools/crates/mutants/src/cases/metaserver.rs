@@ -147,11 +147,11 @@ pub fn only_a_learner_is_left() -> Result<(), String> {
     settings.limits.chunk_items_max = 1;
     let mut world = born(settings)?;
     let client = world.add_client(None, None);
-    for key in keys_for(1, 30) {
+    for key in keys_for(1, 300) {
         let value = Value::from(world.next_operation().to_string().into_bytes());
         world.submit(client, Operation::Put { key, value }, Span::from_millis(10_000));
     }
-    until(&mut world, "the writes", |world| world.clients[&client].running.outcomes.len() == 30)?;
+    until(&mut world, "the writes", |world| world.clients[&client].running.outcomes.len() == 300)?;
     let Configuration { primary, secondaries, .. } = named(&world)?;
     world.kill(node(secondaries[0]));
     world.moments.clear();
@@ -159,6 +159,8 @@ pub fn only_a_learner_is_left() -> Result<(), String> {
     until(&mut world, "the first chunk", |world| {
         world.moments.iter().any(|it| it.name == "chunk stored")
     })?;
+    // The metaserver has heard of the learner by then.
+    world.run(world.settings.timing.heartbeat.scaled(3, 2));
     world.kill(node(primary));
     world.start(node(primary));
     world.run(Span::from_millis(3_000));

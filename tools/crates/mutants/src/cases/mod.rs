@@ -49,6 +49,12 @@ pub const ALL: &[Case] = &[
         run: member::writes_of_an_older_epoch,
     },
     Case {
+        name: "chunk-of-another-run",
+        against: Mutant::StaleChunk,
+        check: "copy",
+        run: member::chunk_of_another_run,
+    },
+    Case {
         name: "condition-on-the-window",
         against: Mutant::ConditionOnUncommitted,
         check: "read",
