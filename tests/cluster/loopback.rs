@@ -102,23 +102,38 @@ fn without_the_metaserver_reads_and_writes_go_on() {
     assert_eq!((tally.not_done, tally.unknown), (0, 0), "a request failed: {tally:?}");
 }
 
+/// Why the links of each server to metaservers of the past ended, once there are `count` of each.
+fn ends_of_control_links(cluster: &TestCluster, count: usize) -> Vec<Vec<String>> {
+    const ENDED: &str = "link to the metaserver ended: ";
+    let servers = cluster.cluster.config().servers().iter();
+    let ends = servers.map(|server| {
+        wait::until("the end of the link to the old metaserver", WHOLE, || {
+            let log = std::fs::read_to_string(server.state.join("server.log"));
+            let log = log.map_err(|error| error.to_string())?;
+            let words = log.lines().filter_map(|it| Some(it.split_once(ENDED)?.1.to_owned()));
+            let words: Vec<String> = words.collect();
+            if words.len() >= count { Ok(words) } else { Err(format!("{words:?}")) }
+        })
+    });
+    ends.collect()
+}
+
 #[test]
 fn a_restarted_metaserver_is_noticed_at_once() {
-    const ENDED: &str = "link to the metaserver ended: ";
+    /// On a busy machine a metaserver may need longer for its start than silence is borne.
+    const RESTARTS_MAX: usize = 10;
     let mut made = TestCluster::start(&Plan::default());
     let client = client(&made);
     until_whole(&client);
-    made.cluster.kill(Role::Meta).expect("a running metaserver");
-    made.cluster.start_meta().expect("the binary starts");
-    until_whole(&client);
-    for server in made.cluster.config().servers() {
-        let log = server.state.join("server.log");
-        let told = wait::until("the end of the link to the old metaserver", WHOLE, || {
-            let log = std::fs::read_to_string(&log).map_err(|error| error.to_string())?;
-            let told = log.lines().find_map(|it| Some(it.split_once(ENDED)?.1.to_owned()));
-            told.ok_or(log)
-        });
-        // Silence would be noticed too, after seconds in which everybody is suspected.
-        assert_eq!(told, "the peer restarted", "server {}", server.id.0);
+    for restart in 1..=RESTARTS_MAX {
+        made.cluster.kill(Role::Meta).expect("a running metaserver");
+        made.cluster.start_meta().expect("the binary starts");
+        until_whole(&client);
+        let ends = ends_of_control_links(&made, restart);
+        // Silence is noticed too, after seconds in which everybody is suspected.
+        if ends.iter().all(|words| words.iter().any(|it| it == "the peer restarted")) {
+            return;
+        }
     }
+    panic!("only silence told of {RESTARTS_MAX} restarts");
 }
