@@ -242,7 +242,7 @@ impl<'a> Search<'a> {
             steps += 1;
             if steps > steps_max || self.met_bytes > MEMORY_BYTES_MAX {
                 return Judged::Undecided(format!(
-                    "gave up after {steps} steps and {} MB; `--steps` allows more",
+                    "gave up after {steps} steps and {} MiB; `--steps` allows more",
                     self.met_bytes >> 20
                 ));
             }

@@ -31,8 +31,9 @@ use crate::verdict::{Judged, Violation};
 /// Place in the order: a write stands at its op, a read after it.
 type Place = (LossEpoch, Op, bool);
 
-/// How many unknown writes in a row one answer may need.
-const CHAIN_MAX: usize = 16;
+/// How many unknown writes in a row one answer may need: short ones are tried for the whole
+/// replay before longer ones are, since what needs more is rare.
+const CHAINS_MAX: [usize; 4] = [2, 4, 8, 16];
 
 /// An operation that was done, at its place.
 #[derive(Clone, Copy)]
@@ -192,6 +193,17 @@ struct Replay<'a> {
     return_min: Vec<u64>,
     steps: u64,
     steps_max: u64,
+    chain_max: usize,
+    /// A longer chain than that was not tried, where it might have helped.
+    cut: bool,
+}
+
+/// How a replay ended.
+enum Ended {
+    Well,
+    /// No way leads beyond this stand.
+    Stuck(Stand),
+    OutOfSteps,
 }
 
 /// Where the replay stands.
@@ -225,10 +237,33 @@ impl<'a> Replay<'a> {
             }
             return_min[index] = least;
         }
-        Replay { items, unknown, return_min, steps: 0, steps_max }
+        let (steps, chain_max, cut) = (0, 0, false);
+        Replay { items, unknown, return_min, steps, steps_max, chain_max, cut }
     }
 
     fn run(mut self, operations: &[&'a Operation]) -> Judged {
+        for chain_max in CHAINS_MAX {
+            (self.chain_max, self.cut) = (chain_max, false);
+            match self.replay() {
+                Ended::Well => return Judged::Accepted,
+                Ended::Stuck(stand) if !self.cut => {
+                    return Judged::Violated(self.told(&stand, operations));
+                }
+                Ended::Stuck(_) => {}
+                Ended::OutOfSteps => {
+                    let steps = self.steps_max;
+                    return Judged::Undecided(format!(
+                        "gave up after {steps} steps, with {} unknown writes to place",
+                        self.unknown.len()
+                    ));
+                }
+            }
+        }
+        Judged::Undecided(format!("an answer needs more than {} unknown writes", self.chain_max))
+    }
+
+    /// Replays with chains of up to `chain_max` unknown writes.
+    fn replay(&mut self) -> Ended {
         let mut stand = Stand {
             item: 0,
             state: State::default(),
@@ -240,9 +275,6 @@ impl<'a> Replay<'a> {
         let mut furthest: Option<Stand> = None;
         while stand.item < self.items.len() {
             self.steps += 1;
-            if self.steps > self.steps_max {
-                return Judged::Undecided(format!("gave up after {} steps", self.steps_max));
-            }
             if let Some(next) = self.step(&stand, &[]) {
                 stand = next;
                 continue;
@@ -251,29 +283,32 @@ impl<'a> Replay<'a> {
                 furthest = Some(stand.clone());
             }
             forks.push(Fork { stand, ways: Vec::new(), length: 0 });
-            match self.next_way(&mut forks) {
+            let next = self.next_way(&mut forks);
+            if self.steps > self.steps_max {
+                return Ended::OutOfSteps;
+            }
+            match next {
                 Some(next) => stand = next,
-                None if self.steps > self.steps_max => {
-                    return Judged::Undecided(format!("gave up after {} steps", self.steps_max));
-                }
-                None => {
-                    let furthest = furthest.expect("the replay stood before it had no way");
-                    return Judged::Violated(self.told(&furthest, operations));
-                }
+                None => return Ended::Stuck(furthest.expect("it stood before it had no way")),
             }
         }
-        Judged::Accepted
+        Ended::Well
     }
 
     /// Goes on from the newest fork that has a way left.
     fn next_way(&mut self, forks: &mut Vec<Fork>) -> Option<Stand> {
         while let Some(fork) = forks.last_mut() {
-            while fork.ways.is_empty() && fork.length < CHAIN_MAX && self.steps <= self.steps_max {
+            let room = self.room(&fork.stand);
+            while fork.ways.is_empty() && fork.length < room && self.steps <= self.steps_max {
+                if fork.length == self.chain_max {
+                    self.cut = true;
+                    break;
+                }
                 fork.length += 1;
                 let mut chain = Vec::new();
                 let more = self.chains(&fork.stand, &mut chain, fork.length, &mut fork.ways);
                 if !more {
-                    fork.length = CHAIN_MAX;
+                    fork.length = usize::MAX;
                 }
             }
             if let Some(way) = fork.ways.pop() {
@@ -282,6 +317,20 @@ impl<'a> Replay<'a> {
             forks.pop();
         }
         None
+    }
+
+    /// How many op numbers there are to spare before the next item.
+    fn room(&self, stand: &Stand) -> usize {
+        let (before, taken) = match &self.items[stand.item] {
+            Item::Done(it) => ((it.place.0, it.place.1), u64::from(it.answer.has_effect())),
+            // The last of the chain is the write that was seen.
+            Item::Seen { revision, .. } => ((revision.loss_epoch, revision.op), 0),
+        };
+        if before.0 != stand.pinned.0 {
+            return usize::MAX;
+        }
+        let room = before.1.0.saturating_sub(stand.pinned.1.0).saturating_sub(taken);
+        usize::try_from(room).unwrap_or(usize::MAX)
     }
 
     /// Collects the chains of exactly `length` unknown writes that let the next item follow.
@@ -308,8 +357,14 @@ impl<'a> Replay<'a> {
         for index in 0..self.unknown.len() {
             let operation = self.unknown[index];
             let late = operation.invoke_ns > self.return_min[stand.item];
-            // A put forgets what was before: it begins a chain or stands in none.
-            let idle = matches!(operation.what, What::Put { .. }) && !chain.is_empty();
+            let last = chain.last().map(|&last| &self.unknown[last].what);
+            let idle = match (last, &operation.what) {
+                // A put forgets what was before: it begins a chain or stands in none.
+                (Some(_), What::Put { .. }) => true,
+                // The order of two sums does not matter.
+                (Some(What::Incr { by: last }), What::Incr { by }) => last > by,
+                _ => false,
+            };
             let taken = stand.used[index] || chain.contains(&index);
             if late || idle || taken || tried.contains(&&operation.what) {
                 continue;
@@ -335,16 +390,13 @@ impl<'a> Replay<'a> {
     fn step(&self, stand: &Stand, chain: &[usize]) -> Option<Stand> {
         let state = self.changed(&stand.state, chain)?;
         let item = self.items.get(stand.item)?;
-        let (before, last) = match item {
-            Item::Done(it) if it.answer.has_effect() => ((it.place.0, it.place.1), 1),
-            Item::Done(it) => ((it.place.0, it.place.1), 0),
-            // The last of the chain is the write that was seen.
-            Item::Seen { revision, .. } => ((revision.loss_epoch, revision.op), 0),
-        };
-        let room = before.1.0.saturating_sub(stand.pinned.1.0).saturating_sub(last);
-        if before.0 == stand.pinned.0 && (chain.len() as u64) > room {
+        if chain.len() > self.room(stand) {
             return None;
         }
+        let before = match item {
+            Item::Done(it) => (it.place.0, it.place.1),
+            Item::Seen { revision, .. } => (revision.loss_epoch, revision.op),
+        };
         let (state, pins) = match item {
             Item::Seen { .. } if chain.is_empty() => return None,
             Item::Seen { value, revision, .. } => {

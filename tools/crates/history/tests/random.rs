@@ -127,6 +127,32 @@ fn histories_of_a_right_store_are_accepted_by_every_checker() {
 }
 
 #[test]
+fn the_witness_decides_hot_keys_with_many_unknown_writes() {
+    let settings = |seed| Settings {
+        operations: 3_000,
+        keys: 2,
+        clients: 20,
+        unknown_ppm: 50_000,
+        stale_read: seed % 2 == 0,
+        ..settings(seed)
+    };
+    let options = Options { checkers: vec![Checker::Witness], ..Options::default() };
+    let mut planted = 0;
+    for seed in 0..20 {
+        let history = generate(&settings(seed));
+        let is_good = history == generate(&Settings { stale_read: false, ..settings(seed) });
+        planted += usize::from(!is_good);
+        let conclusion = match is_good {
+            true => Conclusion::Linearizable,
+            false => Conclusion::Violated,
+        };
+        let verdicts = check(&history, &options);
+        assert_eq!(verdicts.conclusion(), conclusion, "seed {seed}: {verdicts}");
+    }
+    assert!(planted >= 5, "planted only {planted}");
+}
+
+#[test]
 fn a_stale_read_in_a_long_history_is_found_by_every_checker() {
     let mut planted = 0;
     for seed in 0..100 {
