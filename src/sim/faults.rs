@@ -110,7 +110,9 @@ impl Fault {
             | Fault::KillSoon(node, _)
             | Fault::Freeze(node, _)
             | Fault::Isolate(node) => [Some(node), None],
-            Fault::Stop(server) | Fault::Stall(server, _) | Fault::Wipe(server) => [Some(Node::Server(server)), None],
+            Fault::Stop(server) | Fault::Stall(server, _) | Fault::Wipe(server) => {
+                [Some(Node::Server(server)), None]
+            }
             Fault::Cut(from, to) | Fault::CutBoth(from, to) | Fault::Flap(from, to, ..) => {
                 [Some(from), Some(to)]
             }

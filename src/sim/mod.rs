@@ -41,10 +41,10 @@ pub use world::World;
 
 use std::fmt;
 
-use clock::Rates;
 use crate::protocol::time::Span;
 use crate::protocol::timing::Timing;
 use crate::protocol::types::ServerId;
+use clock::Rates;
 use network::NetworkSettings;
 
 /// A process that runs a machine, numbered over the whole run: a restart is another process.

@@ -302,7 +302,9 @@ mod tests {
 
     fn sent(effects: &[SessionEffect]) -> Vec<(AttemptId, RequestNumber)> {
         let origin = |it: &SessionEffect| match it {
-            SessionEffect::Send { attempt, request, .. } => Some((*attempt, request.origin?.number)),
+            SessionEffect::Send { attempt, request, .. } => {
+                Some((*attempt, request.origin?.number))
+            }
             _ => None,
         };
         effects.iter().filter_map(origin).collect()

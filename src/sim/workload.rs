@@ -100,7 +100,8 @@ impl World {
         workload.left -= 1;
         let mut operation = workload.operation(&mut self.rng, unique);
         // Equal writes in flight could not be told apart.
-        if operation.is_write() && node.running.flying.values().any(|(it, _)| *it == operation)
+        if operation.is_write()
+            && node.running.flying.values().any(|(it, _)| *it == operation)
             && let Some(key) = operation.key().cloned()
         {
             operation = Operation::Get { key };

@@ -26,9 +26,7 @@ use crate::protocol::effect::{MetaInput, WorkerInput};
 use crate::protocol::message::Operation;
 use crate::protocol::session::{CallId, Session, SessionInput, SessionSettings};
 use crate::protocol::time::{Span, Time};
-use crate::protocol::types::{
-    ClusterId, Epoch, KeySet, LinkId, Member, ServerId, SessionId,
-};
+use crate::protocol::types::{ClusterId, Epoch, KeySet, LinkId, Member, ServerId, SessionId};
 use crate::protocol::view::View;
 
 /// Something that may happen next.

@@ -57,13 +57,13 @@ impl Table {
 pub fn tables(world: &World) -> Vec<Table> {
     let servers = world.servers.keys().flat_map(|&server| replicas(world, server)).collect();
     let sets = world.meta.disk.sets().map(|row| set_row(world, row)).collect();
-    let open = |it: &&Recovery| {
-        it.step != tandem::protocol::meta::durable::Step::Done
-    };
+    let open = |it: &&Recovery| it.step != tandem::protocol::meta::durable::Step::Done;
     let recoveries = world.meta.disk.recoveries().filter(open).map(recovery_row).collect();
-    let cuts = world.network.cut_pairs().into_iter().map(|(one, other)| Row {
-        columns: vec![("cut", format!("{one} - {other}"))],
-    });
+    let cuts = world
+        .network
+        .cut_pairs()
+        .into_iter()
+        .map(|(one, other)| Row { columns: vec![("cut", format!("{one} - {other}"))] });
     vec![
         Table { title: "servers", rows: servers },
         Table { title: "metaserver", rows: sets },

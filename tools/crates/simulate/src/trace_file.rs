@@ -116,8 +116,7 @@ pub fn write(folder: &Path, recipe: &Recipe, text: &str) -> Result<PathBuf> {
 /// # Errors
 /// The file can not be read, or is none of ours.
 pub fn read(path: &Path) -> Result<Recipe> {
-    let text =
-        fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+    let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
     let first = text.lines().next().unwrap_or_default();
     let recipe = serde_json::from_str(first).ok().as_ref().and_then(Recipe::from_json);
     match recipe {
