@@ -48,7 +48,12 @@ state = "state/meta"
     for id in 1..=servers {
         let port = client_port + id;
         let hint = if id == 1 { " # one worker; add ports for more" } else { "" };
-        let spawn_hint = if id == 1 { "            # started by the metaserver" } else { "" };
+        let spawn_hint = match id {
+            1 => {
+                "            # started by the metaserver, and logs to server.log in its state folder"
+            }
+            _ => "",
+        };
         // Writing to a string does not fail.
         let _ = write!(
             text,

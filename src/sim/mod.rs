@@ -41,6 +41,7 @@ pub use world::World;
 
 use std::fmt;
 
+use crate::protocol::limits::Limits;
 use crate::protocol::time::Span;
 use crate::protocol::timing::Timing;
 use crate::protocol::types::ServerId;
@@ -81,6 +82,8 @@ pub struct Settings {
     pub key_sets: u16,
     pub min_write_copies: u16,
     pub timing: Timing,
+    /// Those of servers, but for the write floor.
+    pub limits: Limits,
     /// The metaserver starts servers itself and knows when a process is gone.
     pub spawn: bool,
     /// Servers keep log and store over a restart, and come back as heirs.
@@ -110,6 +113,7 @@ impl Settings {
             key_sets,
             min_write_copies: 1,
             timing: Timing::default(),
+            limits: Limits::default(),
             spawn: false,
             durable: false,
             network: NetworkSettings::quiet(),

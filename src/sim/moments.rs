@@ -36,7 +36,6 @@ fn of_a_word_to_meta(from: Node, message: &ToMeta) -> Option<Moment> {
         ToMeta::Change { kind, .. } => match kind {
             ChangeKind::Add { learner, .. } => at("proposed", Node::Server(learner.server)),
             ChangeKind::HandOver { to } => at("handover drained", Node::Server(to.server)),
-            ChangeKind::RemoveMe => at("leave asked", Node::Meta),
             ChangeKind::Reaffirm => at("withdrawn", Node::Meta),
         },
         ToMeta::Left => at("left", Node::Meta),
@@ -51,6 +50,8 @@ fn of_an_order(to: Node, message: &ToServer) -> Option<Moment> {
     let at = |name, other| Some(Moment::at(name, &[to, other]));
     match message {
         ToServer::ConfirmRemoval { member, .. } => at("removal asked", Node::Server(member.server)),
+        ToServer::ConfirmLeave { member, .. } => at("leave asked", Node::Server(member.server)),
+        ToServer::Released => at("released", Node::Meta),
         ToServer::HandOver { to, .. } => at("handover ordered", Node::Server(to.server)),
         ToServer::Resign { .. } => at("resign ordered", Node::Meta),
         ToServer::Changed { .. } => at("change answered", Node::Meta),

@@ -96,7 +96,7 @@ impl World {
     /// The limits that servers run by.
     #[must_use]
     pub fn limits(&self) -> Limits {
-        Limits { min_write_copies: self.settings.min_write_copies, ..Limits::default() }
+        Limits { min_write_copies: self.settings.min_write_copies, ..self.settings.limits }
     }
 
     fn start_meta(&mut self) {

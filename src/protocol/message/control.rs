@@ -65,8 +65,6 @@ pub enum ChangeKind {
     HandOver { to: Member },
     /// The primary withdraws what it asked for before: the same members again.
     Reaffirm,
-    /// A secondary leaves.
-    RemoveMe,
 }
 
 /// Why the metaserver refuses a change; final for that id.
@@ -100,8 +98,8 @@ pub enum ToMeta {
         nonce: u64,
         reports: Vec<ProbeReport>,
     },
-    /// The primary gets nothing from `member`, or no progress, in these sets; with its prepared
-    /// point in each.
+    /// The primary gets nothing from `member`, or no progress, in these sets, or can go on without
+    /// it where it wants to stop; with its prepared point in each.
     RemovalConfirmed {
         nonce: u64,
         member: Member,
@@ -209,4 +207,12 @@ pub enum ToServer {
         set: KeySet,
         outcome: Result<Configuration, ChangeRefusal>,
     },
+    /// Can you go on without `member`, your follower in these sets, which wants to stop?
+    ConfirmLeave {
+        nonce: u64,
+        member: Member,
+        sets: Vec<(KeySet, Epoch)>,
+    },
+    /// The answer to `Leaving`: no configuration names you, and none will.
+    Released,
 }

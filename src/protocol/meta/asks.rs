@@ -17,6 +17,7 @@ type Sets = Vec<(KeySet, Epoch)>;
 pub(super) struct Asks {
     pub(super) probes: BTreeMap<(LinkId, Member), Sets>,
     pub(super) removals: BTreeMap<(LinkId, Member), Sets>,
+    pub(super) leaves: BTreeMap<(LinkId, Member), Sets>,
     pub(super) copies: BTreeMap<(LinkId, RecoveryId, Member), Sets>,
     pub(super) cancels: BTreeMap<(LinkId, Member), Vec<KeySet>>,
     pub(super) handovers: BTreeMap<(LinkId, Member), Sets>,
@@ -44,6 +45,11 @@ impl MetaServer {
         for ((link, member), sets) in asks.removals {
             for sets in sets.chunks(SETS_MAX) {
                 self.send(link, ToServer::ConfirmRemoval { nonce, member, sets: sets.to_vec() });
+            }
+        }
+        for ((link, member), sets) in asks.leaves {
+            for sets in sets.chunks(SETS_MAX) {
+                self.send(link, ToServer::ConfirmLeave { nonce, member, sets: sets.to_vec() });
             }
         }
         for ((link, learner), sets) in asks.cancels {

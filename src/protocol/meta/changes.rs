@@ -34,7 +34,7 @@ impl MetaServer {
         let outcome = self.judge(id, set, epoch, kind);
         match outcome {
             Ok(granted) => {
-                let new = self.grant(id.member, set, kind, granted);
+                let new = self.grant(set, kind, granted);
                 self.send(link, ToServer::Changed { id, set, outcome: Ok(new) });
                 true
             }
@@ -66,7 +66,6 @@ impl MetaServer {
             return Err(ChangeRefusal::RefusedBefore);
         }
         match kind {
-            ChangeKind::RemoveMe => self.judge_leave(id.member, configuration),
             ChangeKind::Add { .. } | ChangeKind::HandOver { .. } | ChangeKind::Reaffirm
                 if configuration.primary != id.member =>
             {
@@ -126,35 +125,7 @@ impl MetaServer {
         Ok(Granted { primary: to, secondaries })
     }
 
-    /// A secondary may leave what a live, staying member goes on holding.
-    fn judge_leave(
-        &self,
-        member: Member,
-        configuration: &Configuration,
-    ) -> Result<Granted, ChangeRefusal> {
-        if !configuration.secondaries.contains(&member) {
-            return Err(ChangeRefusal::WrongRole);
-        }
-        let stays =
-            configuration.members().any(|it| it != member && self.available(it.server) == Some(it));
-        if !stays || !self.is_up(configuration.primary) {
-            return Err(ChangeRefusal::NotAllowed);
-        }
-        let secondaries =
-            configuration.secondaries.iter().copied().filter(|&it| it != member).collect();
-        Ok(Granted { primary: configuration.primary, secondaries })
-    }
-
-    fn grant(
-        &mut self,
-        requester: Member,
-        set: KeySet,
-        kind: ChangeKind,
-        granted: Granted,
-    ) -> Configuration {
-        if kind == ChangeKind::RemoveMe {
-            self.cover(requester, set, false);
-        }
+    fn grant(&mut self, set: KeySet, kind: ChangeKind, granted: Granted) -> Configuration {
         let new = self.install(set, granted.primary, granted.secondaries);
         let epoch = new.epoch;
         match kind {
@@ -163,7 +134,6 @@ impl MetaServer {
             }
             ChangeKind::HandOver { to } => self.note(MetaNote::HandedOver { set, epoch, to }),
             ChangeKind::Reaffirm => {}
-            ChangeKind::RemoveMe => self.note(MetaNote::Removed { set, epoch, member: requester }),
         }
         new
     }

@@ -122,11 +122,6 @@ impl MetaServer {
 
     fn order_copy(&mut self, now: Time, set: KeySet, learner: Member, asks: &mut Asks) {
         let retry = self.settings.timing.retry;
-        if self.recovery_of(set).is_none() {
-            // Nothing failed here: the server was never a member, or stands in for another.
-            let never = Member { server: learner.server, incarnation: Incarnation(0) };
-            self.cover(never, set, false);
-        }
         self.watches[usize::from(set.0)].round.copy = Some(Order::given(learner, now, retry));
         self.send_copy(set, learner, asks);
     }
@@ -140,7 +135,12 @@ impl MetaServer {
         }
     }
 
-    fn send_copy(&self, set: KeySet, learner: Member, asks: &mut Asks) {
+    fn send_copy(&mut self, set: KeySet, learner: Member, asks: &mut Asks) {
+        if self.recovery_of(set).is_none() {
+            // Nothing failed here: the server was never a member, or stands in for another.
+            let never = Member { server: learner.server, incarnation: Incarnation(0) };
+            self.cover(never, set, false);
+        }
         let Some(recovery) = self.recovery_of(set).map(|it| it.id) else { return };
         let Some(configuration) = self.ledger.configuration(set) else { return };
         if let Some(link) = self.link_to(configuration.primary, set) {

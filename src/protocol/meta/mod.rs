@@ -211,7 +211,7 @@ impl MetaServer {
                 self.on_change(now, link, id, set, epoch, kind)
             }
             ToMeta::Resigned { set, epoch, member } => self.on_resigned(set, epoch, member),
-            ToMeta::Leaving => self.on_leaving(member),
+            ToMeta::Leaving => self.on_leaving(link, member),
             ToMeta::Left => self.on_left(now, link),
         }
     }

@@ -4,7 +4,7 @@
 //! by this metaserver's word. A link whose incarnation is superseded or proven dead is not heard.
 
 use super::MetaServer;
-use super::durable::ServerRow;
+use super::durable::{ServerRow, SetRow};
 use super::install::Greeting;
 use super::liveness::Pulse;
 use crate::protocol::effect::{MetaEffect, MetaNote};
@@ -214,9 +214,13 @@ impl MetaServer {
     }
 
     /// A server wants to stop; its sets are given to others as `order_handovers` finds them.
-    pub(super) fn on_leaving(&mut self, member: Member) -> bool {
+    pub(super) fn on_leaving(&mut self, link: LinkId, member: Member) -> bool {
         if let Some(row) = self.ledger.server(member.server).filter(|row| !row.leaving).cloned() {
             self.ledger.put_server(ServerRow { leaving: true, ..row });
+        }
+        let names = |row: &SetRow| row.configuration.as_ref().is_some_and(|it| it.contains(member));
+        if !self.ledger.sets().any(names) {
+            self.send(link, ToServer::Released);
         }
         true
     }

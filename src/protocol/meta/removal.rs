@@ -2,14 +2,16 @@
 //!
 //! A suspicion or a complaint is only a reason to ask. The answer counts if it is one to a
 //! question of the last moments, over the same link and in the same epoch: a delayed word of an
-//! isolated primary, taken after its link healed, could leave it the only copy on paper.
+//! isolated primary, taken after its link healed, could leave it the only copy on paper. A
+//! secondary that wants to stop is let go in the same way: its primary may be dead and not yet
+//! suspected, and then the one that leaves has the last copy.
 
 use super::MetaServer;
 use super::asks::Asks;
 use crate::protocol::effect::MetaNote;
 use crate::protocol::mutants::{Mutant, planted};
 use crate::protocol::time::Time;
-use crate::protocol::types::{Epoch, KeySet, LinkId, Member, Op};
+use crate::protocol::types::{Configuration, Epoch, KeySet, LinkId, Member, Op};
 
 impl MetaServer {
     /// Looks after the secondaries of `set`.
@@ -34,16 +36,27 @@ impl MetaServer {
             let complaint = round.complaints.get(&member);
             let complained =
                 complaint.is_some_and(|&at| now.since(at) <= timing.complain.scaled(2, 1));
-            if !(suspected || complained) {
-                round.removals.remove(&member);
+            let doubted = suspected || complained;
+            if !doubted && !self.may_leave(member, &configuration) {
+                self.watches[usize::from(set.0)].round.removals.remove(&member);
                 continue;
             }
+            let round = &mut self.watches[usize::from(set.0)].round;
             let question = round.removals.entry(member).or_default();
             if question.ask(now, link, nonce, timing.heartbeat.scaled(2, 1), timing.retry) {
-                let sets = asks.removals.entry((link, member)).or_default();
-                sets.push((set, configuration.epoch));
+                let asked = if doubted { &mut asks.removals } else { &mut asks.leaves };
+                asked.entry((link, member)).or_default().push((set, configuration.epoch));
             }
         }
+    }
+
+    /// Whether a secondary wants to leave what a live, staying member goes on holding. That the
+    /// primary is not suspected proves nothing: its own word is asked for.
+    fn may_leave(&self, member: Member, configuration: &Configuration) -> bool {
+        let leaving = self.ledger.server(member.server).is_some_and(|row| row.leaving);
+        let stays =
+            configuration.members().any(|it| it != member && self.available(it.server) == Some(it));
+        leaving && stays && self.is_up(configuration.primary)
     }
 
     /// Takes secondaries out of `set`; with the primary's prepared point where it confirmed it.

@@ -125,7 +125,7 @@ impl Replica {
                     }
                 }
                 ChangeKind::HandOver { .. } => primary.drain = None,
-                ChangeKind::Reaffirm | ChangeKind::RemoveMe => {}
+                ChangeKind::Reaffirm => {}
             }
         }
         self.advance(ctx);

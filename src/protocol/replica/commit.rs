@@ -12,36 +12,46 @@ use crate::protocol::types::{Entry, Epoch, LinkId, Member, Op, Position, Revisio
 impl Replica {
     /// Sends what each follower has not been sent yet, and hands it to the own log.
     pub(super) fn replicate(&mut self, ctx: &mut Context<'_>) {
-        let (set, epoch, commit) = (self.set, self.epoch(), self.log.committed());
-        let prepared = self.log.prepared();
-        let Role::Primary(primary) = &mut self.role else { return };
+        let (set, commit, prepared) = (self.set, self.log.committed(), self.log.prepared());
+        let Role::Primary(primary) = &self.role else { return };
         if primary.phase == Phase::Resigned {
             return;
         }
-        for follower in primary.followers.values_mut() {
-            let Some(link) = follower.link else { continue };
-            if follower.run.as_ref().is_some_and(|run| !run.is_started()) {
-                continue;
-            }
-            if follower.accepted >= follower.sent {
-                follower.moved = ctx.now;
-            }
-            while follower.sent < prepared {
-                let start = follower.sent.max(commit);
-                let entries = batch(self.log.window_after(start), ctx.limits.prepare_bytes_max);
-                let bytes = entries.iter().map(super::log::entry_bytes).sum();
-                follower.on_sent(entries.last().map_or(prepared, |entry| entry.op), bytes);
-                follower.commit_sent = commit;
-                let ask = ctx.ask();
-                let message = PeerMessage::Prepare { set, epoch, entries, commit, ask };
-                ctx.effect(WorkerEffect::SendPeer { link, lane: Lane::Set(set), message });
-            }
+        let followers: Vec<Member> = primary.followers.keys().copied().collect();
+        for member in followers {
+            self.feed(ctx, member);
         }
+        let Role::Primary(primary) = &mut self.role else { return };
         if primary.appending < prepared {
             let start = primary.appending.max(commit);
             let entries: Vec<Entry> = self.log.window_after(start).cloned().collect();
             primary.appending = prepared;
             ctx.effect(WorkerEffect::Append { set, entries });
+        }
+    }
+
+    /// Sends one follower what it has not been sent yet.
+    pub(super) fn feed(&mut self, ctx: &mut Context<'_>, member: Member) {
+        let (set, epoch, commit) = (self.set, self.epoch(), self.log.committed());
+        let prepared = self.log.prepared();
+        let Role::Primary(primary) = &mut self.role else { return };
+        let Some(follower) = primary.followers.get_mut(&member) else { return };
+        let Some(link) = follower.link else { return };
+        if follower.run.as_ref().is_some_and(|run| !run.is_started()) {
+            return;
+        }
+        if follower.accepted >= follower.sent {
+            follower.moved = ctx.now;
+        }
+        while follower.sent < prepared {
+            let start = follower.sent.max(commit);
+            let entries = batch(self.log.window_after(start), ctx.limits.prepare_bytes_max);
+            let bytes = entries.iter().map(super::log::entry_bytes).sum();
+            follower.on_sent(entries.last().map_or(prepared, |entry| entry.op), bytes);
+            follower.commit_sent = commit;
+            let ask = ctx.ask();
+            let message = PeerMessage::Prepare { set, epoch, entries, commit, ask };
+            ctx.effect(WorkerEffect::SendPeer { link, lane: Lane::Set(set), message });
         }
     }
 

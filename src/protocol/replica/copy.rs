@@ -154,8 +154,9 @@ impl Replica {
         let message = PeerMessage::RunStart { set, run, configuration, committed, dedup, ask };
         ctx.effect(WorkerEffect::SendPeer { link, lane: Lane::Set(set), message });
         ctx.note(Note::RunStarted { set, learner });
-        // At once: what is committed before the next flush would be missing between the two.
-        self.replicate(ctx);
+        // At once: nothing waits for a learner, so that what is in the window now may be committed
+        // and out of it before the batch ends.
+        self.feed(ctx, learner);
     }
 
     /// An acknowledgement came: a starting run scans, a lagging learner loses its run.

@@ -380,16 +380,25 @@ impl Replica {
         member: Member,
         epoch: Epoch,
     ) -> Option<Op> {
+        let Role::Primary(primary) = &self.role else { return None };
+        let follower = primary.followers.get(&member)?;
+        if !does_not_answer(follower, ctx.now, ctx.timing.lease) {
+            return None;
+        }
+        self.lets_go(ctx, member, epoch)
+    }
+
+    /// Whether this primary could go on without `member`; with its prepared point. The answer is
+    /// a sign of life of the copy that stays.
+    #[must_use]
+    pub fn lets_go(&mut self, ctx: &Context<'_>, member: Member, epoch: Epoch) -> Option<Op> {
         let (known, prepared) = (self.epoch(), self.log.prepared());
         let copies = self.configuration.as_ref().map_or(0, |it| it.copies());
         let Role::Primary(primary) = &mut self.role else { return None };
         if epoch != known || primary.phase == Phase::Resigned {
             return None;
         }
-        let follower = primary.followers.get(&member).filter(|it| it.run.is_none())?;
-        if !does_not_answer(follower, ctx.now, ctx.timing.lease) {
-            return None;
-        }
+        primary.followers.get(&member).filter(|it| it.run.is_none())?;
         if copies <= usize::from(ctx.limits.min_write_copies) {
             return Some(*primary.promised.get_or_insert(prepared));
         }

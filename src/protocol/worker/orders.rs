@@ -3,6 +3,7 @@
 use super::Worker;
 use crate::protocol::effect::WorkerEffect;
 use crate::protocol::message::{RegistrationRefusal, ToMeta, ToServer};
+use crate::protocol::replica::{Context, Replica};
 use crate::protocol::time::Time;
 use crate::protocol::types::{ClusterId, Epoch, KeySet, Member, Op};
 use crate::protocol::view::{Update, View};
@@ -31,7 +32,14 @@ impl Worker {
                 effects.push(WorkerEffect::SendMeta { message });
             }
             ToServer::ConfirmRemoval { nonce, member, sets } => {
-                self.on_confirm_removal(now, nonce, member, &sets, effects);
+                self.confirm_removal(now, nonce, member, &sets, effects, |it, ctx, epoch| {
+                    it.confirms_removal(ctx, member, epoch)
+                });
+            }
+            ToServer::ConfirmLeave { nonce, member, sets } => {
+                self.confirm_removal(now, nonce, member, &sets, effects, |it, ctx, epoch| {
+                    it.lets_go(ctx, member, epoch)
+                });
             }
             ToServer::Copy { recovery, learner, sets } => {
                 for (set, epoch) in sets {
@@ -40,6 +48,7 @@ impl Worker {
                     });
                 }
             }
+            ToServer::Released => self.on_released(now, effects),
             ToServer::CancelCopy { learner, sets } => {
                 for set in sets {
                     self.with(set, now, effects, |it, ctx| it.on_cancel_copy(ctx, learner));
@@ -63,7 +72,6 @@ impl Worker {
                 if let Ok(configuration) = &outcome {
                     self.note_configuration(set, configuration);
                 }
-                self.on_removal_answer(set, id, outcome.is_err());
                 self.with(set, now, effects, |it, ctx| it.on_changed(ctx, id, &outcome));
             }
         }
@@ -148,19 +156,20 @@ impl Worker {
         }
     }
 
-    fn on_confirm_removal(
+    /// Answers for the sets whose primary confirms that it goes on without `member`.
+    fn confirm_removal(
         &mut self,
         now: Time,
         nonce: u64,
         member: Member,
         sets: &[(KeySet, Epoch)],
         effects: &mut Vec<WorkerEffect>,
+        confirms: impl Fn(&mut Replica, &Context<'_>, Epoch) -> Option<Op>,
     ) {
         let mut confirmed: Vec<(KeySet, Epoch, Op)> = Vec::new();
         for &(set, epoch) in sets {
-            let prepared = self
-                .with(set, now, effects, |it, ctx| it.confirms_removal(ctx, member, epoch))
-                .flatten();
+            let prepared =
+                self.with(set, now, effects, |it, ctx| confirms(it, ctx, epoch)).flatten();
             confirmed.extend(prepared.map(|prepared| (set, epoch, prepared)));
         }
         if !confirmed.is_empty() {

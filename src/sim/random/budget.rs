@@ -21,8 +21,11 @@ impl World {
             Fault::Kill(Node::Server(victim))
             | Fault::Wipe(victim)
             | Fault::KillSoon(Node::Server(victim), _) => self.may_lose(victim),
-            // Whoever leaves in good order takes a copy along all the same.
-            Fault::Stop(server) => self.is_staying(server) && self.may_lose(server),
+            // The last servers can not leave: nobody would hold what they have.
+            Fault::Stop(server) => {
+                self.servers.keys().all(|&it| it == server || !self.is_leaving(it))
+                    && self.is_staying(server)
+            }
             _ => true,
         }
     }
@@ -53,11 +56,13 @@ impl World {
 
     /// A server that runs and was not asked to stop.
     fn is_staying(&self, server: ServerId) -> bool {
+        self.alive_at(Node::Server(server)).is_some() && !self.is_leaving(server)
+    }
+
+    /// A server that runs and was asked to stop.
+    fn is_leaving(&self, server: ServerId) -> bool {
         let process = self.alive_at(Node::Server(server));
-        let leaving = |siege: &crate::sim::faults::Siege| {
-            process.is_some_and(|process| siege.leaving.contains(&process))
-        };
-        process.is_some() && !self.siege.as_ref().is_some_and(leaving)
+        process.zip(self.siege.as_ref()).is_some_and(|(it, siege)| siege.leaving.contains(&it))
     }
 
     /// Whether the metaserver and the members agree that every key set has all its copies.

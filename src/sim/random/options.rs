@@ -3,6 +3,7 @@
 //! Every seed draws its own probabilities (swarm testing), so that runs differ in kind and not
 //! in detail only: one has no loss and many kills, the next one pauses and slow disks.
 
+use crate::protocol::limits::Limits;
 use crate::protocol::time::Span;
 use crate::protocol::timing::{DRIFT_PPM, Timing};
 use crate::sim::clock::Rates;
@@ -61,6 +62,7 @@ pub(super) fn draw_settings(rng: &mut Rng) -> Settings {
         durable: rng.chance(400_000),
         min_write_copies: if rng.chance(150_000) { 2 } else { 1 },
         timing: draw_timing(rng),
+        limits: draw_limits(rng),
         network,
         disk_min: Span::from_micros(50),
         disk_max: Span::from_micros([100, 5_000, 50_000][rng.below(3) as usize]),
@@ -80,6 +82,20 @@ fn draw_timing(rng: &mut Rng) -> Timing {
     }
     let lease = Span::from_millis([60, 150][rng.below(2) as usize]);
     Timing::new(lease.scaled(1, 3), lease, Timing::grace_floor(lease))
+}
+
+/// The usual limits; or such that windows fill, copies take many chunks and duplicate records are
+/// forgotten.
+fn draw_limits(rng: &mut Rng) -> Limits {
+    let usual = Limits::default();
+    Limits {
+        window_ops_max: [usual.window_ops_max, 6][rng.below(2) as usize],
+        dedup_records_max: [usual.dedup_records_max, 12][rng.below(2) as usize],
+        learner_lag_ops_max: [usual.learner_lag_ops_max, 8][rng.below(2) as usize],
+        chunk_items_max: [usual.chunk_items_max, 1, 2][rng.below(3) as usize],
+        prepare_bytes_max: [usual.prepare_bytes_max, 64][rng.below(2) as usize],
+        ..usual
+    }
 }
 
 fn draw_rates(rng: &mut Rng) -> Rates {

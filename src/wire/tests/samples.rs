@@ -302,7 +302,6 @@ fn to_metas() -> Vec<(&'static str, ToMeta)> {
         ("to_meta.change.add", change(add)),
         ("to_meta.change.hand_over", change(ChangeKind::HandOver { to: member(2) })),
         ("to_meta.change.reaffirm", change(ChangeKind::Reaffirm)),
-        ("to_meta.change.remove_me", change(ChangeKind::RemoveMe)),
         ("to_meta.resigned", ToMeta::Resigned { set, epoch, member: member(1) }),
         ("to_meta.leaving", ToMeta::Leaving),
         ("to_meta.left", ToMeta::Left),
@@ -339,7 +338,7 @@ fn to_servers() -> Vec<(&'static str, ToServer)> {
         ("to_server.copy", ToServer::Copy { recovery, learner, sets: sets.clone() }),
         ("to_server.cancel_copy", ToServer::CancelCopy { learner, sets: vec![SET] }),
         ("to_server.hand_over", ToServer::HandOver { to, sets: sets.clone() }),
-        ("to_server.resign", ToServer::Resign { sets }),
+        ("to_server.resign", ToServer::Resign { sets: sets.clone() }),
         ("to_server.changed", changed(Ok(configuration()))),
         ("to_server.changed.wrong_epoch", changed(Err(WrongEpoch))),
         ("to_server.changed.wrong_role", changed(Err(WrongRole))),
@@ -347,6 +346,8 @@ fn to_servers() -> Vec<(&'static str, ToServer)> {
         ("to_server.changed.stale_recovery", changed(Err(StaleRecovery))),
         ("to_server.changed.refused_before", changed(Err(RefusedBefore))),
         ("to_server.changed.not_allowed", changed(Err(NotAllowed))),
+        ("to_server.confirm_leave", ToServer::ConfirmLeave { nonce, member: member(2), sets }),
+        ("to_server.released", ToServer::Released),
     ]
 }
 

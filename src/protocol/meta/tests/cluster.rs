@@ -371,6 +371,10 @@ impl Fake {
                 let sets = sets.iter().map(|&(set, epoch)| (set, epoch, self.last_op)).collect();
                 Some(ToMeta::RemovalConfirmed { nonce: *nonce, member: *member, sets })
             }
+            ToServer::ConfirmLeave { nonce, member, sets } => {
+                let sets = sets.iter().map(|&(set, epoch)| (set, epoch, self.last_op)).collect();
+                Some(ToMeta::RemovalConfirmed { nonce: *nonce, member: *member, sets })
+            }
             _ => None,
         };
         said.extend(answer.map(|message| (self.link, message)));
