@@ -5,6 +5,8 @@
 //! And faults of all kinds are aimed at moments of the protocol, at one of the nodes that the
 //! moment happens at.
 
+use std::collections::BTreeSet;
+
 use super::options::{Options, Swarm};
 use crate::protocol::time::{Span, Time};
 use crate::protocol::types::ServerId;
@@ -200,7 +202,7 @@ impl Driver<'_> {
             return self.world.strike(Fault::Stop(server));
         }
         let servers: Vec<_> = self.world.servers.keys().copied().collect();
-        let Some(&server) = self.rng.pick(&servers) else { return };
+        let Some(server) = self.victim() else { return };
         let kinds = [Kind::Kill, Kind::Wipe, Kind::Crash, Kind::Stop];
         let shares = kinds.map(|kind| self.share(kind));
         match kinds[self.rng.weighted(&shares)] {
@@ -217,6 +219,21 @@ impl Driver<'_> {
         }
     }
 
+    /// Any server; each role among them as likely as every other, so that the rare ones have
+    /// their share.
+    fn victim(&mut self) -> Option<ServerId> {
+        let servers: Vec<_> = self.world.servers.keys().copied().collect();
+        let roles = |&server: &ServerId| self.world.roles(Node::Server(server));
+        let present: BTreeSet<_> = servers.iter().flat_map(roles).collect();
+        let present: Vec<_> = present.into_iter().collect();
+        let Some(&role) = self.rng.pick(&present) else {
+            return self.rng.pick(&servers).copied();
+        };
+        let roles = |&server: &ServerId| self.world.roles(Node::Server(server));
+        let fitting: Vec<_> = servers.into_iter().filter(|it| roles(it).contains(&role)).collect();
+        self.rng.pick(&fitting).copied()
+    }
+
     fn share(&self, kind: Kind) -> u64 {
         let index = KINDS.iter().position(|it| *it == kind);
         index.map_or(0, |index| self.swarm.shares[index])
@@ -225,7 +242,7 @@ impl Driver<'_> {
     /// Lets a fault strike, at a node of the moment if one is given.
     fn fault(&mut self, moment: Option<&Moment>) {
         let servers: Vec<_> = self.world.servers.keys().copied().collect();
-        let Some(any) = self.rng.pick(&servers).copied() else { return };
+        let Some(any) = self.victim() else { return };
         let aimed = moment.and_then(|moment| self.rng.pick(&moment.nodes).copied());
         let meta = self.rng.chance(self.swarm.meta_ppm);
         let node = match aimed {

@@ -113,6 +113,18 @@ pub fn simulate_with(
     driver.report(seed)
 }
 
+/// A server that does not run, or was asked to stop and has not come to its end.
+fn absent(world: &World) -> Option<String> {
+    let leaving = &world.siege.as_ref()?.leaving;
+    world.servers.values().find_map(|server| match &server.running {
+        None => Some(format!("{} does not run", server.id)),
+        Some(running) if leaving.contains(&running.number) => {
+            Some(format!("{} was asked to stop and runs still", server.id))
+        }
+        Some(_) => None,
+    })
+}
+
 impl Driver<'_> {
     /// Starts everything, and waits for the first full redundancy.
     fn begin(&mut self) {
@@ -135,7 +147,8 @@ impl Driver<'_> {
         let quiet = NetworkSettings::quiet();
         let settings = &mut self.world.network.settings;
         (settings.drop_ppm, settings.tail_ppm) = (quiet.drop_ppm, quiet.tail_ppm);
-        self.wait(self.options.heal_max, healed::obstacle);
+        let obstacle = |world: &World| absent(world).or_else(|| healed::obstacle(world));
+        self.wait(self.options.heal_max, obstacle);
         self.stay_calm();
         self.ask_everywhere();
         self.world.digest_copies();
