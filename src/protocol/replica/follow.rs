@@ -6,7 +6,7 @@
 use super::{Context, Replica, Role};
 use crate::protocol::effect::{Lane, Note, WorkerEffect};
 use crate::protocol::message::{DedupSnapshot, LeaseAsk, PeerMessage};
-use crate::protocol::replica::dedup::Dedup;
+use crate::protocol::mutants::{Mutant, planted};
 use crate::protocol::types::{
     Configuration, Entry, Epoch, Key, LinkId, Member, Op, Record, Revision, RunId,
 };
@@ -45,6 +45,8 @@ pub struct Learner {
     /// The end of what the chunks covered so far, without gaps.
     pub covered: Option<Key>,
     pub complete: bool,
+    /// The primary was told so.
+    pub reported: bool,
     pub following: Following,
 }
 
@@ -79,10 +81,15 @@ impl Replica {
                 }
                 secondary.following.link = Some(link);
                 secondary.following.due = Some(ask);
-                if !secondary.joined {
+                if !secondary.joined || planted(Mutant::FirstMessageTwice) {
                     secondary.joined = true;
                     secondary.following.accepted = committed.max(self.log.committed());
-                    if self.log.cut(prepared) {
+                    let prepared = if planted(Mutant::CutsToCommitPoint) {
+                        self.log.committed()
+                    } else {
+                        prepared
+                    };
+                    if !planted(Mutant::NeverCuts) && self.log.cut(prepared) {
                         ctx.effect(WorkerEffect::Cut { set: self.set, through: prepared });
                     }
                 }
@@ -115,7 +122,7 @@ impl Replica {
         commit: Op,
         ask: LeaseAsk,
     ) {
-        let current = epoch == self.epoch();
+        let current = epoch == self.epoch() || planted(Mutant::OldEpochAccepted);
         // A run's feed goes on over its primary's own change of epoch.
         let feeds = matches!(&self.role, Role::Learner(it) if it.primary == peer);
         if epoch < self.epoch() {
@@ -191,20 +198,28 @@ impl Replica {
     pub(super) fn acknowledge(&mut self, ctx: &mut Context<'_>) {
         let (set, epoch) = (self.set, self.epoch());
         let Some(primary) = self.configuration.as_ref().map(|it| it.primary) else { return };
+        let following = match &self.role {
+            Role::Secondary(secondary) => &secondary.following,
+            Role::Learner(learner) => &learner.following,
+            Role::Primary(_) | Role::Outside => return,
+        };
+        let Some(link) = following.link else { return };
+        let Some(ask) = following.due else { return };
+        if !self.may_promise(ctx, primary, ask) {
+            return;
+        }
         let following = match &mut self.role {
             Role::Secondary(secondary) => &mut secondary.following,
             Role::Learner(learner) => &mut learner.following,
             Role::Primary(_) | Role::Outside => return,
         };
-        let Some(link) = following.link else { return };
-        let Some(ask) = following.due.take() else { return };
+        following.due = None;
         let accepted = following.accepted.min(self.log.appended());
         if accepted < following.accepted {
             // The log is still at it: this much now, the rest when it is appended.
             following.due = Some(ask);
         }
-        let promise = ctx.timing.promise(ask.lease);
-        self.bonds.promise(primary, epoch, ctx.now, ask.lease, promise);
+        self.promise(ctx, primary, ask);
         let message = PeerMessage::Ack { set, epoch, accepted, sent: ask.sent };
         ctx.effect(WorkerEffect::SendPeer { link, lane: Lane::Set(set), message });
     }
@@ -231,9 +246,32 @@ impl Replica {
         if epoch != self.epoch() || primary != peer || following.link != Some(link) {
             return None;
         }
+        let accepted = following.accepted;
+        if !self.may_promise(ctx, peer, ask) {
+            return None;
+        }
+        self.promise(ctx, peer, ask);
+        Some(accepted)
+    }
+
+    /// Whether an heir would know of the promise that a message of `primary` asks for. If not, the
+    /// engine is asked to remember it, and an acknowledgement that is due waits for that.
+    fn may_promise(&mut self, ctx: &mut Context<'_>, primary: Member, ask: LeaseAsk) -> bool {
         let promise = ctx.timing.promise(ask.lease);
-        self.bonds.promise(peer, epoch, ctx.now, ask.lease, promise);
-        Some(following.accepted)
+        if self.bonds.tie(primary, self.epoch(), promise) {
+            self.remember(ctx);
+        }
+        self.is_remembered()
+    }
+
+    /// Promises what a message of `primary` asks for.
+    fn promise(&mut self, ctx: &Context<'_>, primary: Member, ask: LeaseAsk) {
+        let learner = matches!(self.role, Role::Learner(_));
+        if learner && planted(Mutant::LearnerPromisesNothing) {
+            return;
+        }
+        let promise = ctx.timing.promise(ask.lease);
+        self.bonds.promise(primary, self.epoch(), ctx.now, ask.lease, promise);
     }
 
     /// A primary starts copying this set to this server (rule 5).
@@ -249,21 +287,23 @@ impl Replica {
         if configuration.primary != peer || configuration.contains(ctx.me) {
             return ctx.misbehaved(peer, link, "a copy run that is not its sender's to start");
         }
-        if configuration.epoch < self.epoch() {
+        let takes_any = planted(Mutant::HeirWiped);
+        if configuration.epoch < self.epoch() && !takes_any {
             return self.fence(ctx, link);
         }
         self.learn(ctx, configuration);
         let known = self.configuration.as_ref() == Some(configuration);
-        if !known || matches!(self.role, Role::Primary(_) | Role::Secondary(_)) {
+        let member = matches!(self.role, Role::Primary(_) | Role::Secondary(_));
+        if (!known || member) && !takes_any {
             return ctx.misbehaved(peer, link, "a copy run to a member");
         }
-        self.start_as_learner(ctx, committed);
-        self.dedup = Dedup::from_snapshot(dedup);
+        self.start_as_learner(ctx, committed, dedup);
         self.role = Role::Learner(Learner {
             primary: peer,
             run,
             covered: None,
             complete: false,
+            reported: false,
             following: Following { link: Some(link), accepted: committed, due: Some(ask) },
         });
         ctx.note(Note::RunStarted { set: self.set, learner: ctx.me });
@@ -284,10 +324,10 @@ impl Replica {
         let loss_epoch = self.position().loss_epoch;
         let known = match &mut self.role {
             Role::Learner(learner) => {
-                let known = learner.run == run
+                let known = (learner.run == run || planted(Mutant::StaleChunk))
                     && learner.primary == peer
                     && !learner.complete
-                    && learner.covered == after;
+                    && (learner.covered == after || planted(Mutant::StaleChunk));
                 if known && through.is_some() {
                     learner.covered.clone_from(&through);
                 }
@@ -300,6 +340,7 @@ impl Replica {
             return ctx.effect(WorkerEffect::SendPeer { link, lane: Lane::Set(set), message });
         }
         self.settle_at = self.settle_at.max(Some(read_at));
+        let read_at = if planted(Mutant::CopyOverwrites) { Op(u64::MAX) } else { read_at };
         let read_at = Revision { loss_epoch, op: read_at };
         ctx.effect(WorkerEffect::StoreChunk { set, run, after, through, read_at, records });
     }
@@ -313,9 +354,11 @@ impl Replica {
         }
         if through.is_none() {
             learner.complete = true;
+            self.whole_from = self.settle_at.or(Some(self.log.committed()));
             ctx.note(Note::RunEnded { set, learner: ctx.me, complete: true });
-        }
-        if let Some(link) = learner.following.link {
+            self.remember(ctx);
+            self.report_complete(ctx);
+        } else if let Some(link) = learner.following.link {
             let message = PeerMessage::ChunkStored { set, run, through };
             ctx.effect(WorkerEffect::SendPeer { link, lane: Lane::Set(set), message });
         }

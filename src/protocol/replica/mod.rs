@@ -8,6 +8,8 @@
 //!      |                       v   v     |                                      |
 //!      +---- not named ------- Primary --+                                   Outside
 //! ```
+//! An heir begins Outside with its predecessor's log, and has the role that the newest
+//! configuration gives it (see `heir`).
 //!
 //! The newest configuration that a replica learned fences it from all older ones. State that is
 //! valid in one role lives inside that role's variant; the log, the duplicate records and the
@@ -22,6 +24,7 @@ mod copy;
 pub mod dedup;
 mod evaluate;
 mod follow;
+pub mod heir;
 pub mod log;
 mod primary;
 mod roles;
@@ -30,12 +33,14 @@ use super::effect::{Note, WorkerEffect};
 use super::lease::Bonds;
 use super::limits::Limits;
 use super::message::{Activity, LeaseAsk, PeerMessage, ProbeReport, SetReport, ToMeta};
+use super::mutants::{Mutant, planted};
 use super::time::{Span, Time};
 use super::timing::Timing;
 use super::types::{Configuration, Epoch, KeySet, LinkId, Member, Op, Position, Revision};
 use super::view::View;
 use dedup::Dedup;
 use follow::{Learner, Secondary};
+use heir::Memory;
 use log::Log;
 use primary::{Phase, Primary};
 
@@ -125,9 +130,12 @@ pub struct Replica {
     log: Log,
     dedup: Dedup,
     bonds: Bonds,
-    /// What it holds is a copy: it was a member from the set's beginning, or its copy run was
-    /// complete. What a run wiped and did not finish is none.
-    whole: bool,
+    /// What it holds is a copy once its log reaches this op: it was a member from the set's
+    /// beginning, or its copy run was complete. What a run wiped and did not finish is none.
+    whole_from: Option<Op>,
+    /// It came back with its predecessor's log, and has not learned what became of it.
+    inherits: bool,
+    memory: Memory,
     /// A copy's tombstones are kept until the committed point reaches the last chunk's op.
     settle_at: Option<Op>,
     role: Role,
@@ -143,7 +151,9 @@ impl Replica {
             log: Log::default(),
             dedup: Dedup::default(),
             bonds: Bonds::default(),
-            whole: false,
+            whole_from: None,
+            inherits: false,
+            memory: Memory::default(),
             settle_at: None,
             role: Role::Outside,
             dirty: false,
@@ -214,7 +224,12 @@ impl Replica {
     pub fn serves_reads(&self, now: Time, timing: &Timing) -> bool {
         match &self.role {
             Role::Primary(primary) => {
-                primary.phase == Phase::Open && primary.leased(now, timing.lease)
+                let reads = match primary.phase {
+                    Phase::Open => true,
+                    Phase::Reconciling => planted(Mutant::ReadsUnreconciled),
+                    Phase::Resigned => false,
+                };
+                reads && primary.leased(now, timing.lease)
             }
             Role::Outside | Role::Secondary(_) | Role::Learner(_) => false,
         }
@@ -273,7 +288,7 @@ impl Replica {
     /// The answer to the metaserver's question whether this member still hears `suspect`.
     #[must_use]
     pub fn probe(&self, now: Time, suspect: Member) -> ProbeReport {
-        let (last_epoch, last_op) = if self.whole {
+        let (last_epoch, last_op) = if self.is_whole() {
             (self.log.last_epoch(), self.log.prepared())
         } else {
             Default::default()

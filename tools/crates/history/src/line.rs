@@ -189,6 +189,10 @@ fn raw_ending(fields: Fields) -> Result<RawEnding, LineError> {
     Ok(RawEnding { return_ns, outcome, result, revision, position })
 }
 
+/// What the argument of a `cas` looks like.
+const CAS: &str = "{\"expect\": \"absent\" | {\"value\": V} | {\"revision\": [LOSS, OP]}, \
+                   \"value\": V | null}";
+
 fn what(op: OpWord, arg: &Value) -> Result<What, LineError> {
     let wrong = |wanted: &str| LineError(format!("`arg` is {arg}, it has to be {wanted}"));
     match op {
@@ -203,13 +207,12 @@ fn what(op: OpWord, arg: &Value) -> Result<What, LineError> {
             None => Err(wrong("a number of 64 bits")),
         },
         OpWord::Cas => {
-            let cas = r#"{"expect": "absent" | {"value": V} | {"revision": [LOSS, OP]}, "value": V | null}"#;
             let value = match &arg["value"] {
                 Value::Null => None,
                 Value::String(value) => Some(Text::from(value.as_str())),
-                _ => return Err(wrong(cas)),
+                _ => return Err(wrong(CAS)),
             };
-            let expect = expect(&arg["expect"]).ok_or_else(|| wrong(cas))?;
+            let expect = expect(&arg["expect"]).ok_or_else(|| wrong(CAS))?;
             Ok(What::Cas { expect, value })
         }
     }
