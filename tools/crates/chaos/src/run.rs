@@ -1,0 +1,204 @@
+//! One run: start, a calm beginning, the nemesis, healing, and the last reads.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use tandem::client::Client;
+use tandem::clock;
+use tandem::protocol::time::{Span, Time};
+use tandem_history::History;
+use tandem_local::{Plan, wait};
+
+use crate::Arguments;
+use crate::cluster::{Stage, panics};
+use crate::judge;
+use crate::load::{Load, Sample};
+use crate::nemesis::{Cast, Nemesis, Schedule, WHOLE, is_whole};
+use crate::nodes::Node;
+use crate::observer::{self, Observer, RecoverySeen};
+use crate::picture;
+use crate::relay::{self, Board, Traffic};
+use crate::summary::Summary;
+use crate::timeline::{Record, Timeline};
+use crate::topology::Topology;
+use crate::verdict::Verdict;
+
+/// The undisturbed beginning: at most this long, and at most a sixth of the run.
+const CALM_MAX: Duration = Duration::from_secs(8);
+
+/// Attempts to read a key at the very end, when nothing is wrong any more.
+const LAST_READS_MAX: u32 = 3;
+
+/// Everything that a run left behind.
+pub struct Outcome {
+    pub seed: u64,
+    /// When the load began.
+    pub begin: Time,
+    /// When the nemesis began.
+    pub calm_end: Time,
+    /// When the nemesis ended.
+    pub chaos_end: Time,
+    /// When the load ended.
+    pub end: Time,
+    pub grace: Span,
+    pub faults: Vec<Record>,
+    pub samples: Vec<Sample>,
+    pub fortunes: Vec<observer::Sample>,
+    pub recoveries: Vec<RecoverySeen>,
+    pub traffic: Traffic,
+    pub history: History,
+}
+
+/// Runs it all.
+///
+/// # Errors
+/// It could not be run; what broke while it ran is in the summary.
+pub fn run(arguments: &Arguments, seed: u64) -> Result<Summary> {
+    let folder = &arguments.folder;
+    let kinds = arguments.kinds();
+    let names: Vec<&str> = kinds.iter().map(|it| it.name()).collect();
+    println!(
+        "Chaos for {} s, seed {seed}: {} servers, {} copies of {} key sets, {} clients; nemesis {}",
+        arguments.seconds,
+        arguments.servers,
+        arguments.replicas,
+        arguments.key_sets,
+        arguments.clients,
+        names.join(",")
+    );
+    ensure!(
+        !folder.exists() || folder.join("cluster.toml").exists(),
+        "{} is not of a chaos: remove it, or name another folder",
+        folder.display()
+    );
+    if folder.exists() {
+        std::fs::remove_dir_all(folder)
+            .with_context(|| format!("removing {}", folder.display()))?;
+    }
+    let verdict = Verdict::default();
+    let history = arguments.history.clone().unwrap_or_else(|| folder.join("history.jsonl"));
+    let outcome = torture(arguments, seed, &history, &verdict)?;
+    for line in panics(&folder.join("logs"))? {
+        verdict.note(format!("a log tells of a panic: {line}"));
+    }
+    let findings = judge::judge(&outcome, &verdict);
+    let summary = Summary::new(arguments, &outcome, &findings, verdict.broken());
+    if let Some(path) = &arguments.report {
+        std::fs::write(path, picture::draw(&outcome, &findings, &summary))
+            .with_context(|| format!("writing {}", path.display()))?;
+        println!("  the picture of the run is {}", path.display());
+    }
+    Ok(summary)
+}
+
+/// The network, the cluster and its load, under the nemesis.
+fn torture(arguments: &Arguments, seed: u64, history: &Path, verdict: &Verdict) -> Result<Outcome> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let board = Board::default();
+    let stage = build(arguments, seed, &board)?;
+    stage.start_all()?;
+    let observer = Observer::start(stage.connect(Node::Observer)?, verdict.clone(), stop.clone())?;
+    wait::until("a whole cluster at the start", WHOLE, || is_whole(&observer.status()?))?;
+    stage.watch(verdict.clone(), stop.clone())?;
+    let mut load = Load::new(history, arguments.key_sets, seed)?;
+    let begin = clock::now();
+    let mut clients = Vec::new();
+    for node in (1..=arguments.clients).map(Node::Client) {
+        let client = stage.connect(node)?;
+        load.join(node, &client, arguments.key_sets)?;
+        clients.push(client);
+    }
+    load.join_pinned(Node::Client(1), &stage, arguments.key_sets)?;
+    let length = Duration::from_secs(u64::from(arguments.seconds));
+    let calm = CALM_MAX.min(length / 6);
+    std::thread::sleep(calm);
+    let calm_end = clock::now();
+    let done = load.done();
+    println!(
+        "  {:7.1} s  undisturbed so far: {done} operations done",
+        calm_end.since(begin).as_millis() as f64 / 1_000.0
+    );
+    let cast = Cast { servers: arguments.servers, clients: arguments.clients };
+    let schedule = Schedule::new(seed, cast, arguments.kinds());
+    let timeline = Timeline::default();
+    let nemesis = Nemesis {
+        stage: stage.clone(),
+        board: board.clone(),
+        observer: observer.clone(),
+        timeline: timeline.clone(),
+        origin: begin,
+        stop: stop.clone(),
+    };
+    if let Err(error) = nemesis.run(schedule, begin + Span::from(length)) {
+        verdict.note(format!("{error:#}"));
+    }
+    board.heal();
+    let chaos_end = clock::now();
+    println!("  {:7.1} s  healed", chaos_end.since(begin).as_millis() as f64 / 1_000.0);
+    if let Err(error) =
+        wait::until("a whole cluster at the end", WHOLE, || is_whole(&observer.status()?))
+    {
+        verdict.note(format!("{error:#}"));
+    }
+    let samples = load.stop()?;
+    let end = clock::now();
+    drop(clients);
+    read_all(&stage, &load, verdict)?;
+    stop.store(true, Ordering::Relaxed);
+    stage.stop()?;
+    Ok(Outcome {
+        seed,
+        begin,
+        calm_end,
+        chaos_end,
+        end,
+        grace: stage.config.timing().grace,
+        faults: timeline.records(),
+        samples,
+        fortunes: observer.samples(),
+        recoveries: observer.recoveries(),
+        traffic: board.traffic(),
+        history: load.close()?,
+    })
+}
+
+/// The network, with the relay in its middle, and the cluster's files.
+fn build(arguments: &Arguments, seed: u64, board: &Board) -> Result<Stage> {
+    let nodes = Node::all(arguments.servers, arguments.clients);
+    let topology = Topology::new(&nodes)?;
+    let plan = Plan {
+        name: "chaos".to_owned(),
+        servers: arguments.servers.into(),
+        replicas: arguments.replicas.into(),
+        key_sets: arguments.key_sets,
+        ..Plan::default()
+    };
+    let stage = Stage::create(&arguments.binary, &arguments.folder, topology, plan)?;
+    let config = &stage.config;
+    let servers = config.servers().iter().flat_map(|it| it.advertise.iter().copied());
+    let meta = [config.meta().advertise, config.meta().client_advertise];
+    let listening = meta.into_iter().chain(servers).collect();
+    topology.on_hub(|| relay::start(board.clone(), listening, seed))??;
+    Ok(stage)
+}
+
+/// Reads every key from a fresh client at every client node.
+fn read_all(stage: &Stage, load: &Load, verdict: &Verdict) -> Result<()> {
+    let client: Client = stage.connect(Node::Client(1))?;
+    for key in load.used() {
+        let mut answered = false;
+        for _ in 0..LAST_READS_MAX {
+            answered = load.read(&client, load.new_process(), &key)?;
+            if answered {
+                break;
+            }
+        }
+        if !answered {
+            verdict.note(format!("at the end '{key}' can not be read"));
+        }
+    }
+    Ok(())
+}
