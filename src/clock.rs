@@ -5,6 +5,8 @@
 //! are over.
 
 use std::time::SystemTime;
+#[cfg(feature = "hooks")]
+use std::{cell::Cell, marker::PhantomData, rc::Rc};
 
 use rustix::time::{ClockId, clock_gettime};
 use time::OffsetDateTime;
@@ -14,6 +16,10 @@ use crate::protocol::time::Time;
 /// The local clock, as the machines want it.
 #[must_use]
 pub fn now() -> Time {
+    #[cfg(feature = "hooks")]
+    if let Some(time) = virtual_now() {
+        return time;
+    }
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads it")]
     let reading = clock_gettime(ClockId::Boottime);
     let seconds = u64::try_from(reading.tv_sec).expect("the time since boot is positive");
@@ -28,6 +34,46 @@ pub fn wall_clock() -> OffsetDateTime {
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads it")]
     let reading = SystemTime::now();
     reading.into()
+}
+
+/// Test builds only: this thread's clock is its runtime's, which may be paused, while this lives.
+#[cfg(feature = "hooks")]
+pub struct VirtualTime(PhantomData<Rc<()>>);
+
+#[cfg(feature = "hooks")]
+thread_local! {
+    /// When virtual time began on this thread; none where the clock is the kernel's.
+    static BEGUN: Cell<Option<tokio::time::Instant>> = const { Cell::new(None) };
+}
+
+#[cfg(feature = "hooks")]
+impl VirtualTime {
+    /// Virtual time begins an hour after a boot that never was. Needs a running runtime.
+    #[must_use]
+    pub fn begin() -> VirtualTime {
+        BEGUN.set(Some(runtime_now()));
+        VirtualTime(PhantomData)
+    }
+}
+
+#[cfg(feature = "hooks")]
+impl Drop for VirtualTime {
+    fn drop(&mut self) {
+        BEGUN.set(None);
+    }
+}
+
+#[cfg(feature = "hooks")]
+fn virtual_now() -> Option<Time> {
+    let passed = runtime_now().duration_since(BEGUN.get()?);
+    let passed = u64::try_from(passed.as_nanos()).expect("tests end within centuries");
+    Some(Time(3_600_000_000_000 + passed))
+}
+
+#[cfg(feature = "hooks")]
+fn runtime_now() -> tokio::time::Instant {
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads it")]
+    tokio::time::Instant::now()
 }
 
 #[cfg(test)]

@@ -6,3 +6,5 @@ mod scenarios;
 mod simulation;
 #[cfg(feature = "net")]
 mod tidy;
+#[cfg(all(feature = "net", feature = "hooks"))]
+mod virtual_time;

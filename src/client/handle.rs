@@ -80,11 +80,9 @@ impl Client {
         getrandom(&mut random, GetRandomFlags::empty())
             .map_err(|error| not_started(format!("no random numbers: {error}")))?;
         let random = u128::from_ne_bytes(random);
-        let mailbox = Arc::new(Mailbox::default());
+        let (client, inbox) = Client::new(options, random);
         let (started, outcome) = mpsc::channel();
-        let (cluster, metaserver) = (options.cluster.clone(), options.metaserver.clone());
-        let endpoints = options.endpoints.clone();
-        let inbox = Reader(mailbox.clone());
+        let options = options.clone();
         let body = move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let runtime = match runtime {
@@ -100,9 +98,7 @@ impl Client {
                 match transport(events.clone()) {
                     Ok(transport) => {
                         let _ = started.send(Ok(()));
-                        let turn = random as usize;
-                        let shell = Shell::new(transport, cluster, metaserver, endpoints, turn);
-                        shell.run(&inbox.0, &events, clock::now).await;
+                        serve(&options, random, transport, events, inbox).await;
                     }
                     Err(reason) => {
                         let _ = started.send(Err(reason));
@@ -118,6 +114,33 @@ impl Client {
             .recv()
             .map_err(|_| not_started("its thread ended".to_owned()))?
             .map_err(not_started)?;
+        Ok(client)
+    }
+
+    /// Test builds only: a client whose loop is the future, for the caller's `LocalSet`; `random`
+    /// stands for what it would draw. Whoever drops that `LocalSet` kills the client.
+    ///
+    /// # Errors
+    /// The credentials can not be used.
+    #[cfg(feature = "hooks")]
+    pub fn connect_here(
+        options: ClientOptions,
+        random: u128,
+    ) -> std::result::Result<(Client, impl Future<Output = ()>), ConnectError> {
+        let ClientOptions { authority, certificate, key, limits, .. } = options.clone();
+        let credentials = Credentials::load(&authority, &certificate, &key)
+            .map_err(|error| ConnectError::NotStarted { reason: error.to_string() })?;
+        let (client, inbox) = Client::new(&options, random);
+        let events = Events::default();
+        let transport = QuicTransport::new(Arc::new(credentials), limits, events.clone());
+        let body = async move { serve(&options, random, transport, events, inbox).await };
+        Ok((client, body))
+    }
+
+    /// A client, and what its loop reads.
+    fn new(options: &ClientOptions, random: u128) -> (Client, Reader) {
+        let mailbox = Arc::new(Mailbox::default());
+        let inbox = Reader(mailbox.clone());
         let shared = Shared {
             mailbox,
             origin: random >> 32 << 32,
@@ -125,7 +148,7 @@ impl Client {
             timeout: options.timeout.into(),
             outstanding_max: options.outstanding_max,
         };
-        Ok(Client { shared: Arc::new(shared) })
+        (Client { shared: Arc::new(shared) }, inbox)
     }
 
     /// A new session.
@@ -183,6 +206,20 @@ impl Client {
         // An error says the same: the loop has ended.
         let _ = closed.await;
     }
+}
+
+/// Runs a client's loop until the client is closed.
+async fn serve<T: Transport>(
+    options: &ClientOptions,
+    random: u128,
+    transport: T,
+    events: Events,
+    inbox: Reader,
+) {
+    let (cluster, metaserver) = (options.cluster.clone(), options.metaserver.clone());
+    let (endpoints, turn) = (options.endpoints.clone(), random as usize);
+    let shell = Shell::new(transport, cluster, metaserver, endpoints, turn);
+    shell.run(&inbox.0, &events, clock::now).await;
 }
 
 /// The deadline of something that may last for `timeout`.

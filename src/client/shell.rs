@@ -197,6 +197,7 @@ impl<T: Transport> Shell<T> {
             }
             self.on_time(now());
             tokio::select! {
+                biased;
                 () = mailbox.notify.notified() => {}
                 () = events.wait() => {}
                 () = rest(self.deadline(), now()) => {}

@@ -13,12 +13,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn::{Incoming, TokioRuntime, ValidationTokenConfig};
+use quinn::{Incoming, ValidationTokenConfig};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::connection::Connection;
 use super::handshake::Handshake;
 use super::reason::{CloseReason, HandshakeError};
+use super::socket;
 use super::tls::Credentials;
 use super::transport;
 use super::verify::Witness;
@@ -126,13 +127,18 @@ impl Endpoint {
         options: EndpointOptions,
     ) -> Result<Endpoint, BindError> {
         let failed = |cause| BindError { address, cause };
-        let socket = transport::bind(address).map_err(failed)?;
+        let ground = socket::bind(address).map_err(failed)?;
         let accepted = server_config(&credentials, &options).map_err(failed)?;
-        let bound = socket.local_addr().map_err(failed)?;
-        let config = transport::endpoint(credentials.provider(), options.reset_seed, bound);
-        let runtime = Arc::new(TokioRuntime);
-        let quinn = quinn::Endpoint::new(config, Some(accepted.clone()), socket, runtime)
-            .map_err(failed)?;
+        let bound = ground.socket.local_addr().map_err(failed)?;
+        let mut config = transport::endpoint(credentials.provider(), options.reset_seed, bound);
+        config.rng_seed(ground.seed);
+        let quinn = quinn::Endpoint::new_with_abstract_socket(
+            config,
+            Some(accepted.clone()),
+            ground.socket,
+            ground.runtime,
+        )
+        .map_err(failed)?;
         Ok(Endpoint {
             quinn,
             credentials: RefCell::new(credentials),

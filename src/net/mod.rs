@@ -15,7 +15,10 @@ mod connection;
 mod endpoint;
 mod handshake;
 mod lanes;
+#[cfg(feature = "hooks")]
+pub mod memory;
 mod reason;
+mod socket;
 #[cfg(test)]
 mod tests;
 mod tls;

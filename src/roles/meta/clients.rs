@@ -58,7 +58,8 @@ impl Clients {
         started.recv()?
     }
 
-    async fn serve(self, listening: std_mpsc::Sender<Result<()>>) {
+    /// Serves within the current `LocalSet`; says by `listening` whether it can.
+    pub async fn serve(self, listening: std_mpsc::Sender<Result<()>>) {
         let options = EndpointOptions {
             handshakes_max: HANDSHAKES_MAX,
             reset_seed: Some(self.reset_seed),

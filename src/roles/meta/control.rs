@@ -1,6 +1,7 @@
 //! The control thread: servers' links, the machine, and what comes back from the other threads.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -10,8 +11,9 @@ use tokio::sync::mpsc;
 use tokio::task::{LocalSet, spawn_local};
 
 use super::clients::Asked;
+use super::journal::Disk;
 use super::shell::MetaShell;
-use super::{SharedView, journal, spawn};
+use super::{SharedView, spawn};
 use crate::clock;
 use crate::config::ClusterConfig;
 use crate::driver::{Handle, Ticks};
@@ -24,7 +26,6 @@ use crate::protocol::message::{Hello, HelloAck};
 use crate::protocol::meta::durable::MetaRecord;
 use crate::protocol::meta::{MetaServer, MetaSettings};
 use crate::protocol::types::{LinkId, ServerId};
-use crate::store::journal::Journal;
 use crate::wire::{self, Frame, HelloRefusal, Local};
 
 /// The metaserver's driver.
@@ -43,7 +44,7 @@ pub struct Control {
     pub reset_seed: [u8; 32],
     pub settings: MetaSettings,
     pub records: Vec<MetaRecord>,
-    pub journal: Journal,
+    pub disk: Disk,
     pub view: SharedView,
     pub requests: mpsc::Receiver<Asked>,
 }
@@ -51,18 +52,29 @@ pub struct Control {
 /// Runs until a signal, or until the journal fails.
 pub fn run(control: Control) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    LocalSet::new().block_on(&runtime, serve(control))
+    LocalSet::new().block_on(&runtime, async {
+        let (mut term, mut int) =
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let stop = async {
+            tokio::select! {
+                biased;
+                _ = term.recv() => {}
+                _ = int.recv() => {}
+            }
+        };
+        serve(control, stop).await
+    })
 }
 
-async fn serve(control: Control) -> Result<()> {
-    let Control { config, credentials, reset_seed, settings, records, journal, view, requests } =
+/// Runs within the current `LocalSet` until `stop`, or until the journal fails.
+pub async fn serve(control: Control, stop: impl Future<Output = ()>) -> Result<()> {
+    let Control { config, credentials, reset_seed, settings, records, disk, view, requests } =
         control;
     let mut requests = requests;
+    let Disk { batches, mut persisted } = disk;
     let options = EndpointOptions { reset_seed: Some(reset_seed), ..EndpointOptions::default() };
     let endpoint = Rc::new(Endpoint::bind(config.meta().listen, credentials, options)?);
     let registered = processes(&records);
-    let (persisted, mut confirmed) = mpsc::unbounded_channel();
-    let batches = journal::start(journal, persisted)?;
     let (spawns, asked) = mpsc::unbounded_channel();
     let machine = MetaServer::new(settings, records, clock::now());
     let driver: Driver = Handle::new(machine, MetaShell::new(view, batches, spawns));
@@ -73,13 +85,12 @@ async fn serve(control: Control) -> Result<()> {
     let acceptor = Rc::new(Servers { driver: driver.clone() });
     let listener = endpoint.clone();
     spawn_local(async move { listener.serve(acceptor).await });
-    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut stop = pin!(stop);
     loop {
         tokio::select! {
             biased;
-            _ = term.recv() => break,
-            _ = int.recv() => break,
-            outcome = confirmed.recv() => match outcome {
+            () = &mut stop => break,
+            outcome = persisted.recv() => match outcome {
                 Some(Ok(number)) => driver.submit(MetaInput::Persisted { number }),
                 Some(Err(error)) => return Err(error).context(
                     "the metaserver's state can not be made durable; it stops before it says \

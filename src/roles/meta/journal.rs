@@ -1,9 +1,7 @@
 //! The journal's thread: what waits is made durable together, and then confirmed.
 
-use std::sync::mpsc;
-
 use anyhow::Result;
-use tokio::sync::mpsc as queue;
+use tokio::sync::mpsc;
 
 use crate::protocol::meta::durable::MetaRecord;
 use crate::store::journal::Journal;
@@ -11,15 +9,20 @@ use crate::store::journal::Journal;
 /// A batch of records and the number of its effect.
 pub type Batch = (u64, Vec<MetaRecord>);
 
+/// Where batches become durable.
+pub struct Disk {
+    pub batches: mpsc::UnboundedSender<Batch>,
+    /// Numbers up to which all is durable; an error is the last word.
+    pub persisted: mpsc::UnboundedReceiver<Result<u64>>,
+}
+
 /// Starts the thread. Numbers come back on `persisted`; a failure ends the stream, because what
 /// could not be made durable must never be said.
-pub fn start(
-    mut journal: Journal,
-    persisted: queue::UnboundedSender<Result<u64>>,
-) -> Result<mpsc::Sender<Batch>> {
-    let (batches, inbox) = mpsc::channel::<Batch>();
+pub fn start(mut journal: Journal) -> Result<Disk> {
+    let (persisted, confirmed) = mpsc::unbounded_channel();
+    let (batches, mut inbox) = mpsc::unbounded_channel::<Batch>();
     std::thread::Builder::new().name("journal".to_owned()).spawn(move || {
-        while let Ok((mut number, mut records)) = inbox.recv() {
+        while let Some((mut number, mut records)) = inbox.blocking_recv() {
             while let Ok((later, more)) = inbox.try_recv() {
                 number = later;
                 records.extend(more);
@@ -31,5 +34,5 @@ pub fn start(
             }
         }
     })?;
-    Ok(batches)
+    Ok(Disk { batches, persisted: confirmed })
 }

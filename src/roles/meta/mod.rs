@@ -34,6 +34,8 @@ use crate::protocol::types::ClusterId;
 use crate::protocol::view::View;
 use crate::store::journal::Journal;
 
+pub use journal::{Batch, Disk};
+
 /// The view that clients are given: durable, replaced as a whole.
 pub(super) type SharedView = Arc<ArcSwap<View>>;
 
@@ -45,16 +47,64 @@ const REPLACE_AFTER: Span = Span::from_millis(10_000);
 /// # Errors
 /// It can not start, or its durable state fails; in words that say what to do.
 pub fn run(config: &ClusterConfig) -> Result<()> {
-    let identity = config.meta_identity();
-    let files = config.credential_files(&identity);
-    let credentials =
-        Arc::new(Credentials::load(&config.ca_file(), &files.certificate, &files.key)?);
+    let credentials = credentials(config)?;
     let state = StateDir::lock(&config.meta().state)?;
     let (journal, records) = Journal::open(state.path())?;
     report_differences(config, &records);
-    let settings = settings(config)?;
-    let view: SharedView = Arc::new(ArcSwap::from_pointee(View::default()));
+    let settings = settings(config, new_cluster()?);
+    let (clients, control) = parts(
+        config,
+        credentials,
+        state.reset_seed()?,
+        settings,
+        records,
+        journal::start(journal)?,
+    );
+    clients.start().context("can not serve clients")?;
+    tracing::info!(process = std::process::id(), control = %config.meta().listen,
+        clients = %config.meta().client_listen, "metaserver starts");
+    control::run(control)
+}
+
+/// Test builds only: the same within the current `LocalSet`, with a disk of the caller's that
+/// holds `records`, until `stop`. Whoever drops that `LocalSet` kills the metaserver.
+///
+/// # Errors
+/// As for `run`.
+#[cfg(feature = "hooks")]
+pub async fn run_here(
+    config: &ClusterConfig,
+    new_cluster: ClusterId,
+    records: Vec<MetaRecord>,
+    disk: Disk,
+    stop: impl Future<Output = ()>,
+) -> Result<()> {
+    let credentials = credentials(config)?;
+    let settings = settings(config, new_cluster);
+    let state = StateDir::lock(&config.meta().state)?;
     let reset_seed = state.reset_seed()?;
+    let (clients, control) = parts(config, credentials, reset_seed, settings, records, disk);
+    let (listening, _started) = std::sync::mpsc::channel();
+    tokio::task::spawn_local(clients.serve(listening));
+    control::serve(control, stop).await
+}
+
+fn credentials(config: &ClusterConfig) -> Result<Arc<Credentials>> {
+    let identity = config.meta_identity();
+    let files = config.credential_files(&identity);
+    Ok(Arc::new(Credentials::load(&config.ca_file(), &files.certificate, &files.key)?))
+}
+
+/// The two threads' parts, not running yet.
+fn parts(
+    config: &ClusterConfig,
+    credentials: Arc<Credentials>,
+    reset_seed: [u8; 32],
+    settings: MetaSettings,
+    records: Vec<MetaRecord>,
+    disk: Disk,
+) -> (clients::Clients, control::Control) {
+    let view: SharedView = Arc::new(ArcSwap::from_pointee(View::default()));
     let (requests, inbox) = tokio::sync::mpsc::channel(clients::REQUESTS_WAITING_MAX);
     let clients = clients::Clients {
         address: config.meta().client_listen,
@@ -63,22 +113,23 @@ pub fn run(config: &ClusterConfig) -> Result<()> {
         view: view.clone(),
         requests,
     };
-    clients.start().context("can not serve clients")?;
-    tracing::info!(process = std::process::id(), control = %config.meta().listen,
-        clients = %config.meta().client_listen, "metaserver starts");
-    control::run(control::Control {
-        config: config.clone(),
+    let config = config.clone();
+    let requests = inbox;
+    let control = control::Control {
+        config,
         credentials,
         reset_seed,
         settings,
         records,
-        journal,
+        disk,
         view,
-        requests: inbox,
-    })
+        requests,
+    };
+    (clients, control)
 }
 
-fn settings(config: &ClusterConfig) -> Result<MetaSettings> {
+/// An id for a cluster that is yet to be born, drawn at random.
+fn new_cluster() -> Result<ClusterId> {
     let mut new_cluster = ClusterId::default();
     std::io::Read::read_exact(
         &mut std::fs::File::open("/dev/urandom").context("can not draw the cluster's id")?,
@@ -87,8 +138,12 @@ fn settings(config: &ClusterConfig) -> Result<MetaSettings> {
     // Version 4, variant 1 of RFC 9562.
     new_cluster.0[6] = (new_cluster.0[6] & 0x0f) | 0x40;
     new_cluster.0[8] = (new_cluster.0[8] & 0x3f) | 0x80;
+    Ok(new_cluster)
+}
+
+fn settings(config: &ClusterConfig, new_cluster: ClusterId) -> MetaSettings {
     let small = |number: usize| u16::try_from(number).unwrap_or(u16::MAX);
-    Ok(MetaSettings {
+    MetaSettings {
         timing: config.timing(),
         servers: config.servers().iter().map(|it| (it.id, it.spawn)).collect(),
         key_sets: config.key_sets(),
@@ -96,7 +151,7 @@ fn settings(config: &ClusterConfig) -> Result<MetaSettings> {
         min_write_copies: small(config.min_write_copies()),
         replace_after: REPLACE_AFTER,
         new_cluster,
-    })
+    }
 }
 
 /// The durable view is the truth; where the file says otherwise, a person is told.

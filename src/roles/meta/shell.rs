@@ -1,7 +1,7 @@
 //! Performs the metaserver's effects: persists, sends, replies, spawns.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 
 use tokio::sync::mpsc as queue;
 
@@ -19,7 +19,7 @@ use crate::wire;
 /// What the metaserver's effects need.
 pub struct MetaShell {
     pub view: SharedView,
-    pub batches: mpsc::Sender<Batch>,
+    pub batches: queue::UnboundedSender<Batch>,
     pub spawns: queue::UnboundedSender<ServerId>,
     /// Servers' control links.
     pub servers: BTreeMap<LinkId, Connection>,
@@ -31,7 +31,7 @@ pub struct MetaShell {
 impl MetaShell {
     pub fn new(
         view: SharedView,
-        batches: mpsc::Sender<Batch>,
+        batches: queue::UnboundedSender<Batch>,
         spawns: queue::UnboundedSender<ServerId>,
     ) -> MetaShell {
         let (servers, waiting) = (BTreeMap::new(), BTreeMap::new());

@@ -14,9 +14,9 @@ mod shell;
 mod worker;
 
 use std::sync::Arc;
-use std::sync::mpsc;
 
 use anyhow::{Context as _, Result, bail};
+use tokio::sync::mpsc;
 
 use crate::config::{ClusterConfig, ServerConfig};
 use crate::identity::Identity;
@@ -42,6 +42,9 @@ pub(super) struct Plan {
     /// See `EndpointOptions`.
     pub reset_seed: [u8; 32],
 }
+
+/// Takes what workers tell.
+pub(super) type Reports = mpsc::UnboundedSender<Report>;
 
 /// What a worker tells the main thread.
 pub(super) enum Report {
@@ -79,40 +82,101 @@ pub(super) enum Report {
 /// # Errors
 /// It can not start, or the metaserver will not have it; in words that say what to do.
 pub fn run(config: &ClusterConfig, id: ServerId) -> Result<()> {
-    let Some(server) = config.server(id) else {
-        let known: Vec<String> = config.servers().iter().map(|it| it.id.0.to_string()).collect();
-        bail!(
-            "{} lists no server {}; it lists {}",
-            config.path().display(),
-            id.0,
-            known.join(", ")
-        );
-    };
-    let state = StateDir::lock(&server.state)?;
-    let plan = Arc::new(plan(config, server, &state)?);
-    let (reports, inbox) = mpsc::channel();
-    let mut workers = Workers::start(&plan, &reports)?;
+    let (reports, mut inbox) = mpsc::unbounded_channel();
+    let mut main = Main::start(config, id, std::process::id(), &reports, |index, body| {
+        let thread = std::thread::Builder::new().name(format!("worker-{index}"));
+        thread.spawn(move || body.run()).context("can not start a worker thread")?;
+        Ok(())
+    })?;
     watch_signals(reports)?;
     tracing::info!(server = id.0, process = std::process::id(), "server starts");
-    let mut waiting = server.workers.len();
-    let mut stopping = false;
-    for report in inbox {
+    while let Some(report) = inbox.blocking_recv() {
+        if main.on_report(report)? {
+            return Ok(());
+        }
+    }
+    bail!("all workers of server {} ended", id.0)
+}
+
+/// Test builds only: the same within the current `LocalSet`, as process number `process`; `stop`
+/// stands for signals. Whoever drops that `LocalSet` kills the server.
+///
+/// # Errors
+/// As for `run`.
+#[cfg(feature = "hooks")]
+pub async fn run_here(
+    config: &ClusterConfig,
+    id: ServerId,
+    process: u32,
+    mut stop: mpsc::UnboundedReceiver<()>,
+) -> Result<()> {
+    let (reports, mut inbox) = mpsc::unbounded_channel();
+    let mut main = Main::start(config, id, process, &reports, |_, body| {
+        tokio::task::spawn_local(body.run_here());
+        Ok(())
+    })?;
+    loop {
+        let report = tokio::select! {
+            biased;
+            Some(report) = inbox.recv() => report,
+            Some(()) = stop.recv() => Report::StopAsked,
+        };
+        if main.on_report(report)? {
+            return Ok(());
+        }
+    }
+}
+
+/// What the main thread knows.
+struct Main {
+    id: ServerId,
+    state: StateDir,
+    workers: Workers,
+    /// Workers that may not exit yet.
+    waiting: usize,
+    stopping: bool,
+}
+
+impl Main {
+    /// Takes the state directory and starts the workers by `start`.
+    fn start(
+        config: &ClusterConfig,
+        id: ServerId,
+        process: u32,
+        reports: &Reports,
+        start: impl FnMut(usize, worker::Body) -> Result<()>,
+    ) -> Result<Main> {
+        let Some(server) = config.server(id) else {
+            let known: Vec<String> =
+                config.servers().iter().map(|it| it.id.0.to_string()).collect();
+            bail!(
+                "{} lists no server {}; it lists {}",
+                config.path().display(),
+                id.0,
+                known.join(", ")
+            );
+        };
+        let state = StateDir::lock(&server.state)?;
+        let plan = Arc::new(plan(config, server, &state, process)?);
+        let workers = Workers::start(&plan, reports, start)?;
+        Ok(Main { id, state, workers, waiting: server.workers.len(), stopping: false })
+    }
+
+    /// Does what a report asks for; true = the process may end.
+    fn on_report(&mut self, report: Report) -> Result<bool> {
         match report {
             Report::Registered { member, cluster, view } => {
-                state.store_cluster(KnownCluster { cluster, highest_epoch: Epoch(0) })?;
-                state.store_identity(member)?;
+                self.state.store_cluster(KnownCluster { cluster, highest_epoch: Epoch(0) })?;
+                self.state.store_identity(member)?;
                 tracing::info!(%member, %cluster, "registered");
-                workers.attach(member, cluster, &view);
+                self.workers.attach(member, cluster, &view);
             }
             Report::KnowsEpoch { cluster, epoch } => {
-                state.store_cluster(KnownCluster { cluster, highest_epoch: epoch })?;
+                self.state.store_cluster(KnownCluster { cluster, highest_epoch: epoch })?;
             }
             Report::MayExit { worker } => {
                 tracing::info!(worker = worker.0, "worker serves nothing any more");
-                waiting -= 1;
-                if waiting == 0 {
-                    return Ok(());
-                }
+                self.waiting -= 1;
             }
             Report::HeldUp { sets } => tracing::warn!(
                 sets = sets.len(),
@@ -120,21 +184,26 @@ pub fn run(config: &ClusterConfig, id: ServerId) -> Result<()> {
                  stops at once and may lose them"
             ),
             Report::Deposed { reason } => bail!(deposed(reason)),
-            Report::StopAsked if stopping => bail!("stopped at once by a second signal"),
+            Report::StopAsked if self.stopping => bail!("stopped at once by a second signal"),
             Report::StopAsked => {
-                stopping = true;
+                self.stopping = true;
                 tracing::info!("asked to stop: handing over");
-                workers.stop();
+                self.workers.stop();
             }
             Report::Failed { worker, error } => {
-                return Err(error.context(format!("worker {} of server {}", worker.0, id.0)));
+                return Err(error.context(format!("worker {} of server {}", worker.0, self.id.0)));
             }
         }
+        Ok(self.waiting == 0)
     }
-    bail!("all workers of server {} ended", id.0)
 }
 
-fn plan(config: &ClusterConfig, server: &ServerConfig, state: &StateDir) -> Result<Plan> {
+fn plan(
+    config: &ClusterConfig,
+    server: &ServerConfig,
+    state: &StateDir,
+    process: u32,
+) -> Result<Plan> {
     let known = state.cluster()?;
     let identity = config.server_identity(server.id);
     let files = config.credential_files(&identity);
@@ -151,7 +220,7 @@ fn plan(config: &ClusterConfig, server: &ServerConfig, state: &StateDir) -> Resu
         cluster: known.map(|it| it.cluster),
         highest_epoch: known.map_or(Epoch(0), |it| it.highest_epoch),
         inherits: None,
-        process: std::process::id(),
+        process,
     };
     Ok(Plan {
         server: server.clone(),
@@ -195,16 +264,20 @@ fn deposed(reason: RegistrationRefusal) -> String {
 /// The worker threads.
 struct Workers {
     starts: Vec<tokio::sync::oneshot::Sender<worker::Identified>>,
-    stops: Vec<tokio::sync::mpsc::UnboundedSender<()>>,
+    stops: Vec<mpsc::UnboundedSender<()>>,
 }
 
 impl Workers {
-    fn start(plan: &Arc<Plan>, reports: &mpsc::Sender<Report>) -> Result<Workers> {
+    fn start(
+        plan: &Arc<Plan>,
+        reports: &Reports,
+        mut start_body: impl FnMut(usize, worker::Body) -> Result<()>,
+    ) -> Result<Workers> {
         let mut workers = Workers { starts: Vec::new(), stops: Vec::new() };
         for index in 0..plan.server.workers.len() {
             let worker = WorkerId(u16::try_from(index).context("too many workers")?);
             let (start, identified) = tokio::sync::oneshot::channel();
-            let (stop, stopped) = tokio::sync::mpsc::unbounded_channel();
+            let (stop, stopped) = mpsc::unbounded_channel();
             workers.stops.push(stop);
             let identified = if index == 0 {
                 None
@@ -213,16 +286,7 @@ impl Workers {
                 Some(identified)
             };
             let (plan, reports) = (plan.clone(), reports.clone());
-            std::thread::Builder::new()
-                .name(format!("worker-{index}"))
-                .spawn(move || {
-                    let failed = reports.clone();
-                    if let Err(error) = worker::run(plan, worker, identified, stopped, reports) {
-                        // The main thread is gone only when the process ends.
-                        let _ = failed.send(Report::Failed { worker, error });
-                    }
-                })
-                .context("can not start a worker thread")?;
+            start_body(index, worker::Body { plan, worker, identified, stopped, reports })?;
         }
         Ok(workers)
     }
@@ -242,7 +306,7 @@ impl Workers {
 }
 
 /// Reports SIGTERM and SIGINT to the main thread.
-fn watch_signals(reports: mpsc::Sender<Report>) -> Result<()> {
+fn watch_signals(reports: Reports) -> Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (mut term, mut int) = {

@@ -5,13 +5,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 
 use tokio::sync::mpsc as queue;
 use tokio::task::spawn_local;
 
 use super::worker::Driver;
-use super::{Plan, Report, dial};
+use super::{Plan, Report, Reports, dial};
 use crate::driver::Shell;
 use crate::net::{self, CloseReason, Connection, Endpoint};
 use crate::protocol::effect::{Lane, Note, Ticket, WorkerEffect, WorkerInput};
@@ -27,7 +27,7 @@ pub struct ServerShell {
     plan: Arc<Plan>,
     worker: WorkerId,
     pub endpoint: Rc<Endpoint>,
-    reports: mpsc::Sender<Report>,
+    reports: Reports,
     done: queue::UnboundedSender<()>,
     /// Itself, for the tasks that it starts; set by `begin`.
     driver: Option<Driver>,
@@ -51,7 +51,7 @@ impl ServerShell {
         plan: Arc<Plan>,
         worker: WorkerId,
         endpoint: Rc<Endpoint>,
-        reports: mpsc::Sender<Report>,
+        reports: Reports,
         done: queue::UnboundedSender<()>,
     ) -> ServerShell {
         let engine = MemoryEngine::new(plan.key_sets);

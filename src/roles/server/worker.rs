@@ -1,7 +1,7 @@
 //! One worker thread: its runtime, endpoint and driver, and the tasks around them.
 
 use std::rc::Rc;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -11,7 +11,7 @@ use tokio::task::{LocalSet, spawn_local};
 use super::accept::Doorman;
 use super::dial;
 use super::shell::ServerShell;
-use super::{Plan, Report};
+use super::{Plan, Report, Reports};
 use crate::clock;
 use crate::driver::{Handle, Ticks};
 use crate::net::{Endpoint, EndpointOptions};
@@ -40,25 +40,43 @@ impl Ticks for Worker {
     }
 }
 
-/// Runs a worker until it may exit; worker 0 has nothing to wait for.
-pub fn run(
-    plan: Arc<Plan>,
-    worker: WorkerId,
-    identified: Option<oneshot::Receiver<Identified>>,
-    stopped: queue::UnboundedReceiver<()>,
-    reports: mpsc::Sender<Report>,
-) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    LocalSet::new().block_on(&runtime, serve(plan, worker, identified, stopped, reports))
+/// A worker that is to be run.
+pub struct Body {
+    pub plan: Arc<Plan>,
+    pub worker: WorkerId,
+    /// Worker 0 has nothing to wait for.
+    pub identified: Option<oneshot::Receiver<Identified>>,
+    pub stopped: queue::UnboundedReceiver<()>,
+    pub reports: Reports,
 }
 
-async fn serve(
-    plan: Arc<Plan>,
-    worker: WorkerId,
-    identified: Option<oneshot::Receiver<Identified>>,
-    mut stopped: queue::UnboundedReceiver<()>,
-    reports: mpsc::Sender<Report>,
-) -> Result<()> {
+impl Body {
+    /// Runs the worker on this thread until it may exit, and reports if it failed.
+    pub fn run(self) {
+        let reported = self.reports.clone();
+        let worker = self.worker;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let outcome = runtime
+            .map_err(anyhow::Error::from)
+            .and_then(|runtime| LocalSet::new().block_on(&runtime, serve(self)));
+        if let Err(error) = outcome {
+            // The main thread is gone only when the process ends.
+            let _ = reported.send(Report::Failed { worker, error });
+        }
+    }
+
+    /// The same within the current `LocalSet`.
+    #[cfg(feature = "hooks")]
+    pub async fn run_here(self) {
+        let (reported, worker) = (self.reports.clone(), self.worker);
+        if let Err(error) = serve(self).await {
+            let _ = reported.send(Report::Failed { worker, error });
+        }
+    }
+}
+
+async fn serve(body: Body) -> Result<()> {
+    let Body { plan, worker, identified, mut stopped, reports } = body;
     let address = plan.server.workers[usize::from(worker.0)];
     let options = EndpointOptions {
         limits: wire::Limits {
@@ -99,6 +117,7 @@ async fn serve(
     spawn_local(async move { listener.serve(doorman).await });
     loop {
         tokio::select! {
+            biased;
             Some(()) = stopped.recv() => driver.submit(WorkerInput::Stop),
             _ = finished.recv() => break,
         }
