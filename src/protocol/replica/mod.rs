@@ -21,6 +21,7 @@ mod commit;
 mod copy;
 pub mod dedup;
 mod evaluate;
+pub mod explore;
 mod follow;
 pub mod log;
 mod primary;

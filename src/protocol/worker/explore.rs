@@ -1,0 +1,20 @@
+//! For explorers of states: a worker forgets what can not decide anything any more.
+
+use super::Worker;
+use crate::protocol::replica::explore::{Explored, NO_TIME};
+use crate::protocol::time::Time;
+
+impl Worker {
+    /// Starts the numbers of beacons and heartbeats again, which name messages and decide
+    /// nothing, and forgets times that nothing will be compared with.
+    pub fn forget_needless(&mut self, now: Time, explored: Explored) {
+        self.beacon_number = 0;
+        self.heartbeat_sequence = 0;
+        if self.timing.resign >= explored.never {
+            self.meta_heard = NO_TIME;
+        }
+        for replica in &mut self.replicas {
+            replica.forget_needless(now, &self.timing, explored);
+        }
+    }
+}
