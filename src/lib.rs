@@ -26,3 +26,5 @@ pub mod roles;
 pub mod sim;
 pub mod store;
 pub mod wire;
+
+pub use protocol::mutants;

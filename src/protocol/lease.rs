@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use super::mutants::{Mutant, planted};
 use super::time::{Span, Time};
 use super::types::{Epoch, Member};
 
@@ -39,6 +40,7 @@ impl Bonds {
         promise: Span,
     ) {
         assert!(promise > lease, "a promise outlasts the lease that it covers");
+        let promise = if planted(Mutant::LeaseRelation) { promise.scaled(1, 2) } else { promise };
         let bond = self.by_primary.entry(primary).or_insert(Bond {
             epoch,
             heard_until: now,
@@ -51,7 +53,8 @@ impl Bonds {
 
     /// Takes the word of `primary` that it serves nothing more in `epoch` and before.
     pub fn resign(&mut self, primary: Member, epoch: Epoch) {
-        if self.by_primary.get(&primary).is_some_and(|bond| bond.epoch <= epoch) {
+        let older = |bond: &Bond| bond.epoch <= epoch || planted(Mutant::AnyResignation);
+        if self.by_primary.get(&primary).is_some_and(older) {
             self.by_primary.remove(&primary);
         }
     }
@@ -65,6 +68,10 @@ impl Bonds {
     #[must_use]
     pub fn bound_until(&self, me: Member, now: Time) -> Option<Time> {
         let others = self.by_primary.iter().filter(|&(&primary, _)| primary != me);
+        if planted(Mutant::OpensAfterLatest) {
+            let latest = others.max_by_key(|(_, bond)| bond.epoch);
+            return latest.map(|(_, bond)| bond.bound_until).filter(|&until| until > now);
+        }
         others.map(|(_, bond)| bond.bound_until).max().filter(|&until| until > now)
     }
 

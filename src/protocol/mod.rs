@@ -15,6 +15,7 @@ pub mod lease;
 pub mod limits;
 pub mod message;
 pub mod meta;
+pub mod mutants;
 pub mod placement;
 pub mod replica;
 pub mod session;

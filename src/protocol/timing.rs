@@ -3,6 +3,7 @@
 //! Safety needs one relation only: a secondary's promise (`grace`) outlasts the primary's use of
 //! it (`lease`) at any clock rates within the stated drift. All else is a matter of taste.
 
+use super::mutants::{Mutant, planted};
 use super::time::Span;
 
 /// Clock-rate drift that leases allow for, in parts per million of the nominal rate.
@@ -68,6 +69,9 @@ impl Timing {
     /// How long an acknowledgement of a message that names `lease` binds its sender.
     #[must_use]
     pub fn promise(&self, lease: Span) -> Span {
+        if planted(Mutant::NoDriftMargin) {
+            return lease + Span(1);
+        }
         self.grace.max(Timing::grace_floor(lease))
     }
 

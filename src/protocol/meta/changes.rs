@@ -7,6 +7,7 @@
 use super::MetaServer;
 use crate::protocol::effect::MetaNote;
 use crate::protocol::message::{ChangeId, ChangeKind, ChangeRefusal, ToServer};
+use crate::protocol::mutants::{Mutant, planted};
 use crate::protocol::time::Time;
 use crate::protocol::types::{Configuration, Epoch, KeySet, LinkId, Member, RecoveryId};
 
@@ -59,7 +60,9 @@ impl MetaServer {
             return Err(ChangeRefusal::WrongEpoch);
         }
         let refused = self.ledger.set(set).map(|row| row.refused.as_slice()).unwrap_or_default();
-        if refused.iter().any(|&(member, number)| member == id.member && number >= id.number) {
+        let is_refused =
+            refused.iter().any(|&(member, number)| member == id.member && number >= id.number);
+        if is_refused && !planted(Mutant::RefusalForgotten) {
             return Err(ChangeRefusal::RefusedBefore);
         }
         match kind {
@@ -87,7 +90,8 @@ impl MetaServer {
         learner: Member,
         recovery: RecoveryId,
     ) -> Result<Granted, ChangeRefusal> {
-        if self.ledger.live_member(learner.server) != Some(learner) {
+        let lives = self.ledger.live_member(learner.server) == Some(learner);
+        if !lives && !planted(Mutant::DeadLearnerAdded) {
             return Err(ChangeRefusal::Superseded);
         }
         if configuration.members().any(|it| it.server == learner.server) {
@@ -96,7 +100,8 @@ impl MetaServer {
         if self.ledger.server(learner.server).is_some_and(|row| row.leaving) {
             return Err(ChangeRefusal::NotAllowed);
         }
-        if !self.is_current(recovery, set) || !self.is_wanted(set, learner) {
+        let current = self.is_current(recovery, set) && self.is_wanted(set, learner);
+        if !current && !planted(Mutant::StaleRecoveryCounts) {
             return Err(ChangeRefusal::StaleRecovery);
         }
         let mut secondaries = configuration.secondaries.clone();

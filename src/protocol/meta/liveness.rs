@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::MetaServer;
 use crate::protocol::effect::{MetaEffect, MetaNote};
 use crate::protocol::message::{Activity, SetReport, ToServer};
+use crate::protocol::mutants::{Mutant, planted};
 use crate::protocol::time::{Span, Time};
 use crate::protocol::types::{KeySet, LinkId, Member, ServerId, WorkerId};
 
@@ -61,6 +62,7 @@ impl Pulse {
             let worker = WorkerId(u16::try_from(worker).unwrap_or(u16::MAX));
             match self.heard.get(&worker) {
                 Some(&at) => now.since(at) > suspect,
+                None if planted(Mutant::SuspectsAtOnce) => true,
                 None => now.since(self.since) > suspect + connect,
             }
         })

@@ -45,6 +45,7 @@ pub use status::{ServerState, ServerStatus, SetStatus, Status};
 use super::Machine;
 use super::effect::{MetaEffect, MetaInput, MetaNote};
 use super::message::{ToMeta, ToServer};
+use super::mutants::{Mutant, planted};
 use super::time::{Span, Time};
 use super::timing::Timing;
 use super::types::{ClusterId, KeySet, LinkId, Member, RecoveryId, ServerId};
@@ -156,6 +157,9 @@ impl MetaServer {
 
     /// Before this nobody is suspected: servers need time to find a restarted metaserver.
     fn settled_at(&self) -> Time {
+        if planted(Mutant::SuspectsAtOnce) {
+            return self.started;
+        }
         self.started + self.settings.timing.grace + self.settings.timing.reconnect
     }
 

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 
 use super::ledger::Ledger;
 use crate::protocol::effect::MetaEffect;
+use crate::protocol::mutants::{Mutant, planted};
 
 /// Held effects beyond which no new steps are taken and clients are turned away: the disk is
 /// stalled, and asking more does not help.
@@ -61,8 +62,9 @@ impl Outbox {
             effects.push(MetaEffect::Persist { number: self.issued, records });
         }
         self.held.extend(self.pushed.drain(..).map(|effect| (self.issued, effect)));
-        while let Some((_, effect)) = self.held.pop_front_if(|(number, _)| *number <= self.durable)
-        {
+        let hasty = planted(Mutant::SaidBeforeDurable);
+        let may_leave = |held: &mut (u64, MetaEffect)| held.0 <= self.durable || hasty;
+        while let Some((_, effect)) = self.held.pop_front_if(may_leave) {
             effects.push(effect);
         }
     }

@@ -9,7 +9,8 @@ use super::MetaServer;
 use super::asks::Asks;
 use super::watch::due;
 use crate::protocol::effect::MetaNote;
-use crate::protocol::message::ProbeReport;
+use crate::protocol::message::{Activity, ProbeReport};
+use crate::protocol::mutants::{Mutant, planted};
 use crate::protocol::time::{Span, Time};
 use crate::protocol::types::{Configuration, Epoch, KeySet, LinkId, Member, Op, ServerId};
 
@@ -133,6 +134,7 @@ impl MetaServer {
                 }
             }
             Trouble::Silent => {}
+            Trouble::Dead if self.promotes_learner(now, set) => {}
             Trouble::Dead => {
                 let ex_member = self.ledger.set(set).and_then(|row| row.ex_member);
                 match ex_member.filter(|&(member, _)| !self.ledger.is_dead(member)) {
@@ -143,6 +145,22 @@ impl MetaServer {
                 }
             }
         }
+    }
+
+    /// Never, but in a build with mutants: a learner's copy counts for nothing.
+    fn promotes_learner(&mut self, now: Time, set: KeySet) -> bool {
+        if !planted(Mutant::LearnerPromoted) {
+            return false;
+        }
+        let members = self.ledger.servers().map(|row| row.entry.member());
+        let learner = members.filter(|&it| self.available(it.server) == Some(it)).find(|&it| {
+            let report = self.report(now, it, set);
+            report.is_some_and(|it| matches!(it.activity, Activity::Learner { .. }))
+        });
+        if let Some(primary) = learner {
+            self.install(set, primary, Vec::new());
+        }
+        learner.is_some()
     }
 
     fn use_ex_member(

@@ -11,6 +11,7 @@ use super::primary::{Phase, Primary};
 use super::{Context, Replica, Role};
 use crate::protocol::effect::{ReadToken, Ticket, WorkerEffect};
 use crate::protocol::message::{Answer, Operation, Refusal, Request};
+use crate::protocol::mutants::{Mutant, planted};
 use crate::protocol::time::Time;
 use crate::protocol::types::{
     Entry, Key, LinkId, Member, Op, Record, RequestNumber, Revision, SessionId, Value,
@@ -286,7 +287,7 @@ impl Replica {
         token: ReadToken,
         found: Option<(Value, Revision)>,
     ) {
-        let serves = self.serves_reads(ctx.now, ctx.timing);
+        let serves = self.serves_reads(ctx.now, ctx.timing) || planted(Mutant::LeaseCheckedFirst);
         let mut position = self.position();
         let Role::Primary(primary) = &mut self.role else { return };
         match primary.requests.reads.remove(&token) {
@@ -312,7 +313,7 @@ impl Replica {
         records: Vec<Record>,
         more: bool,
     ) {
-        let serves = self.serves_reads(ctx.now, ctx.timing);
+        let serves = self.serves_reads(ctx.now, ctx.timing) || planted(Mutant::LeaseCheckedFirst);
         let mut position = self.position();
         let Role::Primary(primary) = &mut self.role else { return };
         match primary.requests.reads.remove(&token) {

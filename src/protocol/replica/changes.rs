@@ -8,6 +8,7 @@ use super::primary::Phase;
 use super::{Context, Replica, Role};
 use crate::protocol::effect::WorkerEffect;
 use crate::protocol::message::{ChangeId, ChangeKind, ChangeRefusal, ToMeta};
+use crate::protocol::mutants::{Mutant, planted};
 use crate::protocol::time::Time;
 use crate::protocol::types::{Configuration, Epoch, Member, RecoveryId};
 
@@ -51,9 +52,11 @@ impl Replica {
             return;
         }
         let ready = primary.followers.iter().find_map(|(&member, it)| {
-            let run = it.run.as_ref().filter(|run| run.is_complete())?;
-            let whole =
-                it.link.is_some() && it.accepted == prepared && it.leased(now, ctx.timing.lease);
+            let early = planted(Mutant::ProposedTooEarly);
+            let run = it.run.as_ref().filter(|run| run.is_complete() || early)?;
+            let whole = it.link.is_some()
+                && (it.accepted == prepared || early)
+                && it.leased(now, ctx.timing.lease);
             whole.then_some((member, run.recovery))
         });
         if let Some((learner, recovery)) = ready {
@@ -141,6 +144,14 @@ impl Replica {
         if primary.barrier.is_some_and(|until| until <= now) {
             primary.barrier = None;
         }
+        if planted(Mutant::OldEpochIsOutcome) {
+            let unanswered = primary.pending.is_some_and(|it| now.since(it.sent) >= retry);
+            let known = ctx.view.configuration(set).map(|it| it.epoch);
+            if unanswered && known == primary.pending.map(|it| it.epoch) {
+                primary.pending = None;
+                primary.proposed = None;
+            }
+        }
         let mut withdraw = None;
         if let Some(pending) = &mut primary.pending {
             if ctx.meta_up && now.since(pending.sent) >= retry {
@@ -161,6 +172,9 @@ impl Replica {
             }
         }
         if let Some(id) = withdraw {
+            if planted(Mutant::ForgetsOnWithdrawal) {
+                primary.proposed = None;
+            }
             self.ask_change(ctx, ChangeKind::Reaffirm, Some(id));
         }
     }

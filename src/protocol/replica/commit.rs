@@ -5,6 +5,7 @@ use super::primary::Phase;
 use super::{Context, Replica, Role};
 use crate::protocol::effect::{Lane, WorkerEffect};
 use crate::protocol::message::{Answer, PeerMessage};
+use crate::protocol::mutants::{Mutant, planted};
 use crate::protocol::time::Time;
 use crate::protocol::types::{Entry, Epoch, LinkId, Member, Op, Position, Revision};
 
@@ -87,7 +88,7 @@ impl Replica {
         }
         follower.greeted = true;
         follower.heard = ctx.now;
-        follower.leased_from = follower.leased_from.max(Some(sent));
+        follower.lease_from(sent, ctx.now);
         if accepted > follower.accepted || accepted >= follower.sent {
             follower.moved = ctx.now;
         }
@@ -115,7 +116,7 @@ impl Replica {
             return;
         }
         follower.heard = ctx.now;
-        follower.leased_from = follower.leased_from.max(Some(sent));
+        follower.lease_from(sent, ctx.now);
         let phase = primary.phase;
         if phase == Phase::Open {
             self.pump(ctx);
@@ -137,7 +138,7 @@ impl Replica {
         {
             through = through.min(cap);
         }
-        for follower in primary.needed() {
+        for follower in primary.needed_to_commit() {
             if !follower.greeted {
                 return;
             }
@@ -166,7 +167,7 @@ impl Replica {
             set: self.set,
             revision: Revision { loss_epoch, op: entry.op },
             entry: entry.clone(),
-            keep_tombstone: self.settle_at.is_some(),
+            keep_tombstone: self.settle_at.is_some() && !planted(Mutant::CopyResurrects),
         });
         Some(entry)
     }

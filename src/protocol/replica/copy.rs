@@ -15,6 +15,7 @@ use super::primary::{Follower, Phase};
 use super::{Context, Replica, Role};
 use crate::protocol::effect::{Lane, Note, ReadToken, WorkerEffect};
 use crate::protocol::message::PeerMessage;
+use crate::protocol::mutants::{Mutant, planted};
 use crate::protocol::time::{Span, Time};
 use crate::protocol::types::{Epoch, Key, LinkId, Member, Op, Record, RecoveryId, RunId};
 
@@ -127,8 +128,12 @@ impl Replica {
     /// Starts a run if the link is up and the time has come.
     pub(super) fn start_run(&mut self, ctx: &mut Context<'_>, learner: Member) {
         let Some(configuration) = self.configuration.clone() else { return };
-        let (set, committed) = (self.set, self.log.committed());
-        let dedup = self.dedup.snapshot();
+        let (set, mut committed) = (self.set, self.log.committed());
+        if planted(Mutant::FeedFromPrepared) {
+            committed = self.log.prepared();
+        }
+        let copied = !planted(Mutant::DedupNotCopied);
+        let dedup = if copied { self.dedup.snapshot() } else { Default::default() };
         let Role::Primary(primary) = &mut self.role else { return };
         let Some(follower) = primary.followers.get_mut(&learner) else { return };
         let (Some(link), Some(run)) = (follower.link, &mut follower.run) else { return };

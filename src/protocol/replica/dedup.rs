@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use crate::protocol::message::{DedupRecord, DedupSnapshot};
+use crate::protocol::mutants::{Mutant, planted};
 use crate::protocol::types::{
     Entry, LossEpoch, Op, Origin, Position, RequestNumber, SessionId, Written,
 };
@@ -43,6 +44,9 @@ impl Dedup {
     /// Judges a write that is not in the window.
     #[must_use]
     pub fn look_up(&self, origin: &Origin, loss_epoch: LossEpoch) -> Known {
+        if planted(Mutant::RetryTwice) {
+            return Known::New;
+        }
         if let Some(session) = self.sessions.get(&origin.session) {
             if let Some(&(position, written)) = session.records.get(&origin.number) {
                 return Known::Done(position, written);
@@ -80,7 +84,9 @@ impl Dedup {
 
     fn forget_oldest(&mut self) {
         let Some((op, (session_id, number))) = self.by_op.pop_first() else { return };
-        self.horizon = self.horizon.max(op);
+        if !planted(Mutant::HorizonForgotten) {
+            self.horizon = self.horizon.max(op);
+        }
         if let Some(session) = self.sessions.get_mut(&session_id) {
             session.records.remove(&number);
             if session.records.is_empty() {

@@ -10,6 +10,7 @@ use super::dedup::Known;
 use super::{Context, Replica, Role};
 use crate::protocol::effect::{ReadToken, WorkerEffect};
 use crate::protocol::message::{Answer, Expect, Operation, Refusal, Rejection};
+use crate::protocol::mutants::{Mutant, planted};
 use crate::protocol::types::{Change, Entry, Key, Op, Position, Revision, Value, Written};
 
 /// What a write that changes nothing is answered.
@@ -45,7 +46,8 @@ impl Replica {
         };
         let position = self.position();
         let Role::Primary(primary) = &mut self.role else { return };
-        if let Some(op) = primary.requests.place_of(origin.session, origin.number) {
+        let place = primary.requests.place_of(origin.session, origin.number);
+        if let Some(op) = place.filter(|_| !planted(Mutant::RetryTwice)) {
             return primary.requests.wait_for(op, Waiter::Write(waiting.ticket));
         }
         let ticket = waiting.ticket;
@@ -139,7 +141,7 @@ impl Replica {
         let mut position = self.position();
         let committed = self.log.committed();
         let Role::Primary(primary) = &mut self.role else { return };
-        if seen > committed {
+        if seen > committed && !planted(Mutant::ConditionOnUncommitted) {
             primary.requests.wait_judged(ctx, seen, waiting, verdict);
         } else if serves {
             position.op = seen.max(position.op);

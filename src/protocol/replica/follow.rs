@@ -6,6 +6,7 @@
 use super::{Context, Replica, Role};
 use crate::protocol::effect::{Lane, Note, WorkerEffect};
 use crate::protocol::message::{DedupSnapshot, LeaseAsk, PeerMessage};
+use crate::protocol::mutants::{Mutant, planted};
 use crate::protocol::replica::dedup::Dedup;
 use crate::protocol::types::{
     Configuration, Entry, Epoch, Key, LinkId, Member, Op, Record, Revision, RunId,
@@ -79,10 +80,15 @@ impl Replica {
                 }
                 secondary.following.link = Some(link);
                 secondary.following.due = Some(ask);
-                if !secondary.joined {
+                if !secondary.joined || planted(Mutant::FirstMessageTwice) {
                     secondary.joined = true;
                     secondary.following.accepted = committed.max(self.log.committed());
-                    if self.log.cut(prepared) {
+                    let prepared = if planted(Mutant::CutsToCommitPoint) {
+                        self.log.committed()
+                    } else {
+                        prepared
+                    };
+                    if !planted(Mutant::NeverCuts) && self.log.cut(prepared) {
                         ctx.effect(WorkerEffect::Cut { set: self.set, through: prepared });
                     }
                 }
@@ -115,7 +121,7 @@ impl Replica {
         commit: Op,
         ask: LeaseAsk,
     ) {
-        let current = epoch == self.epoch();
+        let current = epoch == self.epoch() || planted(Mutant::OldEpochAccepted);
         // A run's feed goes on over its primary's own change of epoch.
         let feeds = matches!(&self.role, Role::Learner(it) if it.primary == peer);
         if epoch < self.epoch() {
@@ -203,8 +209,7 @@ impl Replica {
             // The log is still at it: this much now, the rest when it is appended.
             following.due = Some(ask);
         }
-        let promise = ctx.timing.promise(ask.lease);
-        self.bonds.promise(primary, epoch, ctx.now, ask.lease, promise);
+        self.promise(ctx, primary, ask);
         let message = PeerMessage::Ack { set, epoch, accepted, sent: ask.sent };
         ctx.effect(WorkerEffect::SendPeer { link, lane: Lane::Set(set), message });
     }
@@ -231,9 +236,19 @@ impl Replica {
         if epoch != self.epoch() || primary != peer || following.link != Some(link) {
             return None;
         }
+        let accepted = following.accepted;
+        self.promise(ctx, peer, ask);
+        Some(accepted)
+    }
+
+    /// Promises what a message of `primary` asks for.
+    fn promise(&mut self, ctx: &Context<'_>, primary: Member, ask: LeaseAsk) {
+        let learner = matches!(self.role, Role::Learner(_));
+        if learner && planted(Mutant::LearnerPromisesNothing) {
+            return;
+        }
         let promise = ctx.timing.promise(ask.lease);
-        self.bonds.promise(peer, epoch, ctx.now, ask.lease, promise);
-        Some(following.accepted)
+        self.bonds.promise(primary, self.epoch(), ctx.now, ask.lease, promise);
     }
 
     /// A primary starts copying this set to this server (rule 5).
@@ -284,10 +299,10 @@ impl Replica {
         let loss_epoch = self.position().loss_epoch;
         let known = match &mut self.role {
             Role::Learner(learner) => {
-                let known = learner.run == run
+                let known = (learner.run == run || planted(Mutant::StaleChunk))
                     && learner.primary == peer
                     && !learner.complete
-                    && learner.covered == after;
+                    && (learner.covered == after || planted(Mutant::StaleChunk));
                 if known && through.is_some() {
                     learner.covered.clone_from(&through);
                 }
@@ -300,6 +315,7 @@ impl Replica {
             return ctx.effect(WorkerEffect::SendPeer { link, lane: Lane::Set(set), message });
         }
         self.settle_at = self.settle_at.max(Some(read_at));
+        let read_at = if planted(Mutant::CopyOverwrites) { Op(u64::MAX) } else { read_at };
         let read_at = Revision { loss_epoch, op: read_at };
         ctx.effect(WorkerEffect::StoreChunk { set, run, after, through, read_at, records });
     }

@@ -31,6 +31,7 @@ use super::effect::{Note, WorkerEffect};
 use super::lease::Bonds;
 use super::limits::Limits;
 use super::message::{Activity, LeaseAsk, PeerMessage, ProbeReport, SetReport, ToMeta};
+use super::mutants::{Mutant, planted};
 use super::time::{Span, Time};
 use super::timing::Timing;
 use super::types::{Configuration, Epoch, KeySet, LinkId, Member, Op, Position, Revision};
@@ -215,7 +216,12 @@ impl Replica {
     pub fn serves_reads(&self, now: Time, timing: &Timing) -> bool {
         match &self.role {
             Role::Primary(primary) => {
-                primary.phase == Phase::Open && primary.leased(now, timing.lease)
+                let reads = match primary.phase {
+                    Phase::Open => true,
+                    Phase::Reconciling => planted(Mutant::ReadsUnreconciled),
+                    Phase::Resigned => false,
+                };
+                reads && primary.leased(now, timing.lease)
             }
             Role::Outside | Role::Secondary(_) | Role::Learner(_) => false,
         }

@@ -15,6 +15,7 @@ use super::copy::Run;
 use super::{Context, Replica, Role};
 use crate::protocol::effect::{Lane, Note, WorkerEffect};
 use crate::protocol::message::{PeerMessage, ToMeta};
+use crate::protocol::mutants::{Mutant, planted};
 use crate::protocol::time::{Span, Time};
 use crate::protocol::types::{Epoch, LinkId, Member, Op};
 
@@ -93,6 +94,12 @@ impl Follower {
         self.run.as_ref().is_some_and(|run| sent < run.started)
     }
 
+    /// A promise that a message sent at `sent` asked for was given.
+    pub fn lease_from(&mut self, sent: Time, now: Time) {
+        let from = if planted(Mutant::LeaseFromReceipt) { now } else { sent };
+        self.leased_from = self.leased_from.max(Some(from));
+    }
+
     pub fn leased(&self, now: Time, lease: Span) -> bool {
         self.leased_from.is_some_and(|from| now < from + lease)
     }
@@ -156,9 +163,23 @@ impl Primary {
             .map(|(_, it)| it)
     }
 
+    /// The followers that a commit waits for.
+    pub fn needed_to_commit(&self) -> impl Iterator<Item = &Follower> {
+        let members_only = planted(Mutant::NoUnionOfAcks);
+        self.needed()
+            .filter(move |it| !(members_only && it.run.is_some()))
+            .filter(|_| !planted(Mutant::AckBeforeSecondary))
+    }
+
     /// Whether every lease that is needed holds at `now`. A sole member needs none.
     pub fn leased(&self, now: Time, lease: Span) -> bool {
-        self.needed().all(|it| it.leased(now, lease))
+        let alone = self.followers.values().all(|it| it.run.is_some());
+        if planted(Mutant::SoleNeedsNoLease) && alone {
+            return true;
+        }
+        let members_only = planted(Mutant::NoUnionOfLeases);
+        let mut needed = self.needed().filter(|it| !(members_only && it.run.is_some()));
+        needed.all(|it| it.leased(now, lease))
     }
 
     /// When the first of the needed leases ends; none if one was never given, or none is needed.
@@ -287,12 +308,15 @@ impl Replica {
         let (set, epoch) = (self.set, self.epoch());
         let Role::Primary(primary) = &mut self.role else { return };
         let greeted = primary.followers.values().all(|it| it.greeted || it.run.is_some());
-        if primary.phase != Phase::Reconciling || !greeted || committed < primary.reconcile_to {
+        let reconciled = greeted && committed >= primary.reconcile_to;
+        let ready = reconciled || planted(Mutant::OpensUnreconciled);
+        if primary.phase != Phase::Reconciling || !ready {
             return;
         }
         let (me, view) = (ctx.me, ctx.view);
         self.bonds.release(ctx.now, |member| member != me && view.is_dead(member));
-        if let Some(until) = self.bonds.bound_until(me, ctx.now) {
+        let bound = self.bonds.bound_until(me, ctx.now);
+        if let Some(until) = bound.filter(|_| !planted(Mutant::OpensAtOnce)) {
             ctx.wake_at(until);
             return;
         }
@@ -324,7 +348,13 @@ impl Replica {
                 ctx.effect(WorkerEffect::SendMeta { message });
             }
         }
+        if planted(Mutant::RemovesByItself) {
+            primary.followers.retain(|_, it| !does_not_answer(it, now, timing.complain));
+        }
         let serving = primary.phase == Phase::Open && primary.leased(now, timing.lease);
+        if planted(Mutant::ForgetsOnPause) && !serving {
+            primary.proposed = None;
+        }
         if serving {
             primary.paused_since = None;
             return;

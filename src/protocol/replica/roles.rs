@@ -8,6 +8,7 @@ use super::log::Log;
 use super::primary::{Phase, Primary};
 use super::{Context, Replica, Role};
 use crate::protocol::effect::{Note, WorkerEffect};
+use crate::protocol::mutants::{Mutant, planted};
 use crate::protocol::replica::dedup::Dedup;
 use crate::protocol::types::{Configuration, Epoch, Member, Op};
 
@@ -80,6 +81,7 @@ impl Replica {
             Role::Secondary(_) => Box::new(Primary::new(ctx.now)),
             // At birth; or a removed member that the metaserver calls back (rule 12).
             Role::Outside if self.whole => Box::new(Primary::new(ctx.now)),
+            Role::Learner(_) if planted(Mutant::LearnerPromoted) => Box::new(Primary::new(ctx.now)),
             // Never promoted (rule 5): what it holds is no copy.
             Role::Outside | Role::Learner(_) if !reopened => return,
             Role::Outside | Role::Learner(_) => Box::new(Primary::new(ctx.now)),
@@ -92,7 +94,9 @@ impl Replica {
         primary.since = ctx.now;
         self.log.readopt(epoch);
         primary.appending = self.log.committed();
-        primary.requests.index_window(&self.log);
+        if !planted(Mutant::WindowForgotten) {
+            primary.requests.index_window(&self.log);
+        }
         self.role = Role::Primary(primary);
         self.begin_epoch(ctx);
         self.mark_dirty(ctx);
@@ -159,6 +163,9 @@ impl Replica {
             return;
         }
         let followers: Vec<Member> = primary.followers.keys().copied().collect();
+        if planted(Mutant::ReadsAfterResignation) {
+            return self.spread_resignation(ctx, epoch, followers.into_iter());
+        }
         let silent = Primary { phase: Phase::Resigned, ..Primary::new(ctx.now) };
         let role = std::mem::replace(&mut self.role, Role::Primary(Box::new(silent)));
         if let Role::Primary(mut primary) = role {
