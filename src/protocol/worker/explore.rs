@@ -6,10 +6,15 @@ use crate::protocol::time::Time;
 
 impl Worker {
     /// Starts the numbers of beacons and heartbeats again, which name messages and decide
-    /// nothing, and forgets times that nothing will be compared with.
+    /// nothing, and forgets times that nothing will be compared with. Housekeeping is due at every
+    /// tick, and heartbeats never, unless there is a metaserver that listens to them.
     pub fn forget_needless(&mut self, now: Time, explored: Explored) {
         self.beacon_number = 0;
         self.heartbeat_sequence = 0;
+        if !explored.questions {
+            self.housekeeping_at = Time(1);
+            self.heartbeat_at = NO_TIME;
+        }
         if self.timing.resign >= explored.never {
             self.meta_heard = NO_TIME;
         }

@@ -111,9 +111,6 @@ impl Search {
         }
         let mut level = vec![(0_u32, first)];
         while !level.is_empty() {
-            if std::env::var("LEVELS").is_ok() {
-                crate::world::stats(level.iter().map(|it| &it.1), self.depth);
-            }
             let mut next = Vec::new();
             for (origin, world) in level.drain(..) {
                 if self.origins.len() >= bounds.states_max {

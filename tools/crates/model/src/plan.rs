@@ -3,6 +3,7 @@
 //! Everything that costs nothing is unlimited: time passes, messages wait for ever, datagrams are
 //! lost or overtake. Everything else is counted down from a budget, so that a world is finite.
 
+use tandem::protocol::mutants::Mutant;
 use tandem::protocol::time::Span;
 use tandem::protocol::timing::Timing;
 
@@ -74,6 +75,10 @@ pub struct Plan {
     /// Reads that wait for their store, beside the reads that are tried in every state.
     pub slow_reads: u8,
     pub budget: Budget,
+    /// Too large for every day.
+    pub deep: bool,
+    /// The bug that is planted, for the rules that the world itself keeps.
+    pub mutant: Option<Mutant>,
 }
 
 /// Spans are a little shorter than their ticks, each by another amount: a deadline is never taken

@@ -18,10 +18,13 @@ const NONE: Budget = Budget {
 };
 
 const PUT: Write = Write { what: What::Put, attempts: 1 };
+const DELETE: Write = Write { what: What::Delete, attempts: 1 };
+const RETRIED: Write = Write { what: What::Put, attempts: 2 };
 
 /// The primary's clock runs slow and the others' fast: the worst that the drift allows.
 const WORST: &[u64] = &[990_000, 1_010_000, 1_010_000];
 
+/// Two copies.
 fn pair() -> Plan {
     Plan {
         name: "",
@@ -36,7 +39,19 @@ fn pair() -> Plan {
         writes: &[PUT],
         slow_reads: 0,
         budget: NONE,
+        deep: false,
+        mutant: None,
     }
+}
+
+/// Three copies.
+fn trio() -> Plan {
+    Plan { servers: 3, members: 3, ..pair() }
+}
+
+/// One copy and a spare server.
+fn lone() -> Plan {
+    Plan { servers: 2, members: 1, ..pair() }
 }
 
 /// All worlds, the cheap ones first.
@@ -44,33 +59,101 @@ fn pair() -> Plan {
 pub fn all() -> Vec<Plan> {
     vec![
         Plan {
-            name: "pair-quiet",
-            about: "two copies, nothing happens but time and writes",
+            name: "pair",
+            about: "two copies, nothing happens but time and a write",
             ..pair()
         },
         Plan {
-            name: "pair-install",
-            about: "two copies, one epoch of the metaserver's own accord",
+            name: "pair-slow-read",
+            about: "two copies, a slow store, one new epoch",
+            slow_reads: 1,
+            writes: &[],
+            budget: Budget { installs: 1, ..NONE },
+            ..pair()
+        },
+        Plan {
+            name: "pair-epoch",
+            about: "two copies, one new epoch, a write",
+            budget: Budget { installs: 1, ..NONE },
+            ..pair()
+        },
+        Plan {
+            name: "pair-retry",
+            about: "two copies, one new epoch, a write that is tried twice",
+            writes: &[RETRIED],
             budget: Budget { installs: 1, ..NONE },
             ..pair()
         },
         Plan {
             name: "pair-crash",
-            about: "two copies, one epoch of the metaserver's own accord",
+            about: "two copies, one new epoch, a crash",
             budget: Budget { installs: 1, crashes: 1, ..NONE },
             ..pair()
         },
         Plan {
             name: "pair-break",
-            about: "two copies, one epoch of the metaserver's own accord",
+            about: "two copies, one new epoch, a link that breaks",
             budget: Budget { installs: 1, breaks: 1, ..NONE },
             ..pair()
         },
         Plan {
-            name: "pair-installs",
-            about: "two copies, two epochs of the metaserver's own accord",
+            name: "pair-epochs",
+            about: "two copies, two new epochs, a write",
             budget: Budget { installs: 2, ..NONE },
             ..pair()
+        },
+        Plan {
+            name: "lone-add",
+            about: "one copy and a learner, whose addition may be refused, and one new epoch",
+            budget: Budget { installs: 1, copies: 1, refusals: 1, ..NONE },
+            ..lone()
+        },
+        Plan {
+            name: "lone-add-writes",
+            about: "one copy and a learner, a put and a delete",
+            writes: &[PUT, DELETE],
+            budget: Budget { copies: 1, ..NONE },
+            ..lone()
+        },
+        Plan {
+            name: "lone-withdraw",
+            about: "one copy and a silent learner, whose addition is withdrawn, and one new epoch",
+            complain: Some(1),
+            retry: Some(1),
+            writes: &[PUT],
+            budget: Budget { installs: 1, copies: 1, ..NONE },
+            ..lone()
+        },
+        Plan {
+            name: "pair-resign",
+            about: "two copies, a primary that is told to resign, one new epoch",
+            budget: Budget { installs: 1, resigns: 1, ..NONE },
+            ..pair()
+        },
+        Plan {
+            name: "pair-handover",
+            about: "two copies, a handover",
+            retry: Some(1),
+            budget: Budget { handovers: 1, ..NONE },
+            ..pair()
+        },
+        Plan {
+            name: "pair-meta-restart",
+            about: "two copies, one new epoch, a metaserver that restarts",
+            budget: Budget { installs: 1, meta_restarts: 1, ..NONE },
+            ..pair()
+        },
+        Plan {
+            name: "trio-epoch",
+            about: "three copies, one new epoch",
+            budget: Budget { installs: 1, ..NONE },
+            ..trio()
+        },
+        Plan {
+            name: "trio-epochs",
+            about: "three copies, two new epochs",
+            budget: Budget { installs: 2, ..NONE },
+            ..trio()
         },
     ]
 }

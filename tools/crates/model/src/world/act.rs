@@ -11,6 +11,7 @@ use super::World;
 use super::authority::Asked;
 use super::judge::SET;
 use super::link::Side;
+use super::node::Node;
 
 /// The lane that a message waits on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Hash)]
@@ -102,7 +103,7 @@ impl World {
         self.list_meta_actions(&mut actions);
         self.list_faults(&mut actions);
         for server in 0..self.places.len() {
-            if self.is_due(server) {
+            if self.node(server).is_some_and(Node::is_primary) {
                 actions.push(Action::Wake(server));
             }
         }
@@ -263,9 +264,6 @@ impl World {
         }
         for server in 0..self.places.len() {
             self.places[server].stale = true;
-            if self.node(server).is_some_and(|it| !it.is_primary()) {
-                self.wake(server);
-            }
         }
         true
     }

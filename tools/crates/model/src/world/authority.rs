@@ -11,6 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tandem::protocol::message::{ChangeId, ChangeKind, ChangeRefusal, ToServer};
+use tandem::protocol::mutants::Mutant;
 use tandem::protocol::types::{
     ClusterId, Configuration, Epoch, Incarnation, LossEpoch, Member, ServerId, ViewVersion,
 };
@@ -39,6 +40,8 @@ pub struct Authority {
     /// Requests and words of resignation that did not arrive yet.
     pub inbox: BTreeSet<Asked>,
     pub words: BTreeSet<Resignation>,
+    /// The rule that this one does not keep, if any.
+    mutant: Option<Mutant>,
 }
 
 #[must_use]
@@ -54,7 +57,7 @@ pub fn index_of(server: ServerId) -> usize {
 impl Authority {
     /// The first so many of `servers` servers are members.
     #[must_use]
-    pub fn new(servers: usize, members: usize) -> Authority {
+    pub fn new(servers: usize, members: usize, mutant: Option<Mutant>) -> Authority {
         let latest: Vec<Incarnation> = (1..=servers as u64).map(Incarnation).collect();
         let member = |server: usize| Member {
             server: server_id(server),
@@ -74,6 +77,7 @@ impl Authority {
             resigned: BTreeSet::new(),
             inbox: BTreeSet::new(),
             words: BTreeSet::new(),
+            mutant,
         }
     }
 
@@ -146,7 +150,10 @@ impl Authority {
         if asked.epoch != now.epoch {
             return Err(ChangeRefusal::WrongEpoch);
         }
-        if self.refused.get(&asked.id.member).is_some_and(|&number| number >= asked.id.number) {
+        let refused = self.refused.get(&asked.id.member);
+        if refused.is_some_and(|&number| number >= asked.id.number)
+            && self.mutant != Some(Mutant::RefusalForgotten)
+        {
             return Err(ChangeRefusal::RefusedBefore);
         }
         let by_primary = now.primary == asked.id.member;
@@ -164,7 +171,7 @@ impl Authority {
                 Err(ChangeRefusal::WrongRole)
             }
             ChangeKind::Add { learner, .. } => {
-                if self.is_dead(learner) {
+                if self.is_dead(learner) && self.mutant != Some(Mutant::DeadLearnerAdded) {
                     return Err(ChangeRefusal::Superseded);
                 }
                 if now.members().any(|it| it.server == learner.server) {
@@ -215,7 +222,11 @@ impl Authority {
     /// primary.
     #[must_use]
     pub fn choices(&self) -> Vec<(Member, Vec<Member>)> {
-        let members: Vec<Member> = self.configuration.members().collect();
+        let mut members: Vec<Member> = self.configuration.members().collect();
+        if self.mutant == Some(Mutant::LearnerPromoted) {
+            let all = (0..self.latest.len()).map(|server| self.member(server));
+            members.extend(all.filter(|it| !self.configuration.contains(*it)));
+        }
         let mut choices = Vec::new();
         for mask in 1_u32..1 << members.len() {
             let chosen = |index: &usize| mask & 1 << index != 0;

@@ -113,6 +113,12 @@ impl Link {
         if !inbound.attached {
             return;
         }
+        // Who hears of a configuration a second time ignores it: a primary that knocks again and
+        // again at one that has passed its epoch needs one answer.
+        let again = |it: &Arc<PeerMessage>| **it == message;
+        if matches!(message, PeerMessage::Fenced { .. }) && inbound.stream.iter().any(again) {
+            return;
+        }
         let message = Arc::new(message);
         match lane {
             Lane::Set(_) => inbound.stream.push_back(message),

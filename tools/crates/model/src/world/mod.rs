@@ -81,7 +81,7 @@ impl World {
     /// leases were given at the time that it is now.
     #[must_use]
     pub fn begin(plan: Arc<Plan>) -> World {
-        let authority = Authority::new(plan.servers, plan.members);
+        let authority = Authority::new(plan.servers, plan.members, plan.mutant);
         let mut world = World {
             places: vec![Place::default(); plan.servers],
             links: Vec::new(),
@@ -259,40 +259,4 @@ impl World {
         (self.processes, &self.links_made, self.violation.is_some()).hash(&mut sum);
         sum.finish()
     }
-}
-
-/// Debug: distinct parts of the states of a level.
-pub fn stats<'a>(worlds: impl Iterator<Item = &'a World>, depth: usize) {
-    let mut parts: Vec<std::collections::BTreeSet<u64>> = vec![Default::default(); 9];
-    let mut names = std::collections::BTreeMap::<String, usize>::new();
-    let mut count = 0;
-    for world in worlds {
-        count += 1;
-        for (i, place) in world.places.iter().enumerate() {
-            if parts[i].insert(place.fingerprint) && std::env::var("NODES").is_ok() {
-                if let Some(n) = &place.node { println!("NODE {i} now {} {:?} {:?}", world.now(i).0, n.worker, n.engine); }
-            }
-            let mut f = Fingerprint::timeless();
-            place.control.hash(&mut f);
-            parts[3].insert(f.finish());
-        }
-        for link in &world.links {
-            let mut f = Fingerprint::at(world.clock(link.dialler));
-            link.fingerprint(&mut f);
-            parts[4].insert(f.finish());
-        }
-        let mut f = Fingerprint::timeless();
-        world.authority.hash(&mut f);
-        parts[5].insert(f.finish());
-        let mut f = Fingerprint::timeless();
-        world.clients.hash(&mut f);
-        parts[6].insert(f.finish());
-        parts[7].insert(world.judge_fingerprint);
-        let mut f = Fingerprint::timeless();
-        world.budget.hash(&mut f);
-        parts[8].insert(f.finish());
-        *names.entry(format!("{}", world.links.len())).or_default() += 1;
-    }
-    let sizes: Vec<usize> = parts.iter().map(|it| it.len()).collect();
-    println!("depth {depth} states {count} n1,n2,n3,control,links,auth,clients,judge,budget {sizes:?} links {names:?}");
 }

@@ -4,8 +4,10 @@
 //! - What a batch of inputs left to send goes out at once, as a batch of one. A worker that
 //!   waits sends less often: as if what it sent had been lost.
 //! - The store completes at once, except for the reads that a world makes slow on purpose.
-//! - Housekeeping of a server that is no primary only forgets promises that have ended, which
-//!   every reader of promises does for itself: it happens whenever time passes.
+//! - Housekeeping follows every input, and happens at any time besides. What it sends may wait on
+//!   its lane or be lost, so that a worker that keeps house late is one whose messages are late.
+//!   The housekeeping of a server that is no primary only forgets promises that have ended, which
+//!   every reader of promises does for itself.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{Hash, Hasher};
@@ -18,7 +20,7 @@ use tandem::protocol::limits::Limits;
 use tandem::protocol::message::{Answer, Request, ToMeta, ToServer};
 use tandem::protocol::replica::explore::Explored;
 use tandem::protocol::time::{Span, Time};
-use tandem::protocol::types::{ClusterId, Member, WorkerId};
+use tandem::protocol::types::{ClusterId, Epoch, Member, WorkerId};
 use tandem::protocol::view::Resignation;
 use tandem::protocol::worker::{Start, Worker, WorkerSettings};
 use tandem::sim::Process;
@@ -44,6 +46,7 @@ pub struct Node {
     /// Peers that it wants a link to.
     pub wanted: BTreeSet<Member>,
     pub unanswered: BTreeMap<Ticket, Request>,
+    pub viewed: Epoch,
     /// Reads that its store has not done yet.
     pub reading: VecDeque<WorkerInput>,
 }
@@ -111,6 +114,7 @@ impl World {
             engine: MemoryEngine::new(1),
             wanted: BTreeSet::new(),
             unanswered: BTreeMap::new(),
+            viewed: Epoch(0),
             reading: VecDeque::new(),
         };
         self.places[server].node = Some(Arc::new(node));
@@ -124,20 +128,14 @@ impl World {
 
     /// Lets a server do what its clock asks for.
     pub(super) fn wake(&mut self, server: usize) {
-        if self.is_due(server) {
-            self.feed(server, WorkerInput::Tick);
-        }
-    }
-
-    pub(super) fn is_due(&self, server: usize) -> bool {
-        let deadline = self.node(server).and_then(|it| it.worker.deadline());
-        deadline.is_some_and(|it| it <= self.now(server))
+        self.feed(server, WorkerInput::Tick);
     }
 
     /// Hands an input to a server, and everything that follows from it at once.
     pub(super) fn feed(&mut self, server: usize, input: WorkerInput) {
         let now = self.now(server);
         let mut inputs = VecDeque::from([input]);
+        let mut kept_house = false;
         while let Some(input) = inputs.pop_front() {
             if self.violation.is_some() {
                 return;
@@ -163,7 +161,9 @@ impl World {
                 self.perform(server, effect, &mut inputs);
             }
             let deadline = self.node(server).and_then(|it| it.worker.deadline());
-            if inputs.is_empty() && deadline == Some(Time(0)) {
+            let due = deadline.is_some_and(|it| it <= now && !kept_house);
+            if inputs.is_empty() && (due || deadline == Some(Time(0))) {
+                kept_house = true;
                 inputs.push_back(WorkerInput::Tick);
             }
         }
@@ -199,8 +199,10 @@ impl World {
                 self.reply(server, process, ticket, &answer);
             }
             WorkerEffect::ViewChanged { view } => {
-                if let Some(it) = view.configuration(SET) {
-                    self.learn(&Fact::Viewed { process, set: SET, epoch: it.epoch });
+                let Some(epoch) = view.configuration(SET).map(|it| it.epoch) else { return };
+                let viewed = self.node_mut(server).map(|it| std::mem::replace(&mut it.viewed, epoch));
+                if viewed != Some(epoch) {
+                    self.learn(&Fact::Viewed { process, set: SET, epoch });
                 }
             }
             WorkerEffect::Note { note: Note::Opened { set, epoch } } => {
