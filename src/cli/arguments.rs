@@ -10,6 +10,9 @@ use crate::protocol::message::Expect;
 use crate::protocol::types::{Incarnation, KeySet, LossEpoch, Member, Op, Revision, ServerId};
 use crate::roles::client::{Action, ClientRequest, Format, Input, ReviveSets};
 
+/// The shortest time between two looks at the status.
+const WATCH_MIN: Duration = Duration::from_millis(50);
+
 const EXAMPLES: &str = "\
 Examples:
   tandem --role meta --config cluster.toml
@@ -22,7 +25,7 @@ Examples:
   tandem --role client scan user/ --limit 10
   tandem --role client import ./src --prefix src/
   tandem --role client wait --ready --timeout 30s
-  tandem --role client status
+  tandem --role client status --watch 500ms
 
 Exit codes of the client:
   0 done   1 not found, or a comparison failed   2 usage
@@ -128,6 +131,11 @@ enum Command {
         /// List every key set instead of a summary.
         #[arg(long)]
         sets: bool,
+        /// Show it again every TIME (1s if not given) until Ctrl-C; with -o json one object a
+        /// line.
+        #[arg(long, value_name = "TIME", num_args = 0..=1, default_missing_value = "1s")]
+        #[arg(value_parser = watch_interval)]
+        watch: Option<Duration>,
     },
     /// Wait until something is so.
     Wait {
@@ -278,7 +286,7 @@ fn action(command: Command) -> Result<Action, String> {
         Command::Import { path, prefix, outstanding } => {
             Action::Import { path, prefix, outstanding: usize::from(outstanding) }
         }
-        Command::Status { sets } => Action::Status { sets },
+        Command::Status { sets, watch } => Action::Status { sets, watch },
         Command::Wait { .. } => Action::WaitReady,
         Command::Admin(Admin::Revive { sets, .. }) => Action::Revive {
             sets: sets.set.map_or(ReviveSets::AllLost, |set| ReviveSets::One(KeySet(set))),
@@ -294,6 +302,15 @@ fn input(source: Source) -> Input {
         Source { value: Some(value), .. } if value == "-" => Input::Standard,
         Source { value, .. } => Input::Given(Bytes::from(value.unwrap_or_default())),
     }
+}
+
+/// The time between two looks at the status: each asks the metaserver.
+fn watch_interval(text: &str) -> Result<Duration, String> {
+    let every = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if every < WATCH_MIN {
+        return Err(format!("at least {} must pass", humantime::format_duration(WATCH_MIN)));
+    }
+    Ok(every)
 }
 
 /// A revision as it is printed: loss epoch and op.

@@ -81,6 +81,16 @@ fn a_cas_expects_one_thing_and_wishes_one_thing() {
 }
 
 #[test]
+fn the_status_is_watched_as_often_as_asked() {
+    let status = |sets, watch| Action::Status { sets, watch };
+    assert_eq!(action("status"), status(false, None));
+    assert_eq!(action("status --watch"), status(false, Some(Duration::from_secs(1))));
+    let often = Some(Duration::from_millis(500));
+    assert_eq!(action("status --watch 500ms --sets"), status(true, often));
+    assert!(parse("status --watch 1ms").is_err_and(|it| it.contains("at least 50ms")));
+}
+
+#[test]
 fn numbers_may_be_negative() {
     assert_eq!(action("incr k"), Action::Incr { key: "k".into(), by: 1 });
     assert_eq!(action("incr k -5"), Action::Incr { key: "k".into(), by: -5 });

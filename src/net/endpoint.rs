@@ -52,7 +52,8 @@ pub struct EndpointOptions {
     pub connections_max: usize,
     /// From the first packet to `HelloAck`.
     pub handshake_time_max: Duration,
-    /// Kept beside the state: lets others notice a restart at once. None = a new one.
+    /// Kept beside the state: lets others notice a restart at once. Endpoints of one process share
+    /// it, each makes a key of its own from it and its address. None = a new one.
     pub reset_seed: Option<[u8; 32]>,
 }
 
@@ -127,7 +128,8 @@ impl Endpoint {
         let failed = |cause| BindError { address, cause };
         let socket = transport::bind(address).map_err(failed)?;
         let accepted = server_config(&credentials, &options).map_err(failed)?;
-        let config = transport::endpoint(credentials.provider(), options.reset_seed);
+        let bound = socket.local_addr().map_err(failed)?;
+        let config = transport::endpoint(credentials.provider(), options.reset_seed, bound);
         let runtime = Arc::new(TokioRuntime);
         let quinn = quinn::Endpoint::new(config, Some(accepted.clone()), socket, runtime)
             .map_err(failed)?;

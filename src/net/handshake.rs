@@ -3,9 +3,12 @@
 //! With QUIC, the dialling side's TLS is done before the accepting side has judged its
 //! certificate. So nothing counts before the accepting side's word has arrived.
 
+use std::time::Duration;
+
 use bytes::BytesMut;
 use quinn::{ConnectionError, ReadError};
 use rustls::pki_types::{CertificateDer, UnixTime};
+use tokio::time::timeout;
 
 use super::certificate::{Fault, PeerCertificate};
 use super::connection::{Agreed, Connection, LaneStream};
@@ -24,6 +27,11 @@ const CRYPTO_ERROR_FIRST: u64 = 0x100;
 /// TLS alerts that are about a certificate (RFC 8446, section 6.2), or a signature under one.
 const CERTIFICATE_ALERTS: [u8; 9] = [42, 43, 44, 45, 46, 48, 49, 51, 116];
 
+/// How long a dialling side waits for the first sign of the other. QUIC repeats its first packet at
+/// ever longer intervals, half a second by then: whoever starts meanwhile is found sooner by a new
+/// attempt. Once there is a sign, the handshake has its whole time.
+const ANSWER_MAX: Duration = Duration::from_secs(1);
+
 /// One handshake, either side.
 pub(super) struct Handshake<'a> {
     pub(super) credentials: &'a Credentials,
@@ -35,10 +43,14 @@ impl Handshake<'_> {
     /// Dials: sends `hello`, and waits for the answer of `expected`.
     pub(super) async fn dial(
         &self,
-        connecting: quinn::Connecting,
+        mut connecting: quinn::Connecting,
         expected: &Identity,
         hello: Hello,
     ) -> Result<Connection, HandshakeError> {
+        // What failed is told by the handshake itself.
+        if timeout(ANSWER_MAX, connecting.handshake_data()).await.is_err() {
+            return Err(HandshakeError::TimedOut);
+        }
         let quinn = connecting.await.map_err(|error| self.failure(error))?;
         let certificate = certificate_of(&quinn);
         match certificate.as_ref().and_then(PeerCertificate::identity) {

@@ -66,12 +66,17 @@ pub(super) fn config(options: &EndpointOptions, streams: u32) -> Arc<TransportCo
     Arc::new(config)
 }
 
-/// The endpoint's settings. With `reset_seed`, kept beside the state, a restarted process still
-/// recognises the connections of its predecessor, and tells the other sides at once.
-pub(super) fn endpoint(provider: &CryptoProvider, reset_seed: Option<[u8; 32]>) -> EndpointConfig {
+/// The settings of the endpoint at `address`. With `reset_seed`, kept beside the state, a
+/// restarted process still recognises the connections of its predecessor, and tells the other
+/// sides at once.
+pub(super) fn endpoint(
+    provider: &CryptoProvider,
+    reset_seed: Option<[u8; 32]>,
+    address: SocketAddr,
+) -> EndpointConfig {
     let hkdf = provider.cipher_suites.iter().find_map(|suite| suite.tls13());
     let (Some(seed), Some(suite)) = (reset_seed, hkdf) else { return EndpointConfig::default() };
-    let key = ResetKey { hkdf: suite.hkdf_provider, seed };
+    let key = ResetKey { hkdf: suite.hkdf_provider, seed }.of(address);
     let mut number = [0; 8];
     key.sign(b"connection ids", &mut number);
     let mut config = EndpointConfig::new(Arc::new(key));
@@ -84,6 +89,16 @@ pub(super) fn endpoint(provider: &CryptoProvider, reset_seed: Option<[u8; 32]>) 
 struct ResetKey {
     hkdf: &'static dyn Hkdf,
     seed: [u8; 32],
+}
+
+impl ResetKey {
+    /// The key of one endpoint of the process: with a shared one, a token of one endpoint would
+    /// end connections of another (RFC 9000, section 10.3.2).
+    fn of(&self, address: SocketAddr) -> ResetKey {
+        let mut seed = [0; 32];
+        self.sign(format!("endpoint {address}").as_bytes(), &mut seed);
+        ResetKey { hkdf: self.hkdf, seed }
+    }
 }
 
 impl HmacKey for ResetKey {
@@ -125,4 +140,27 @@ pub(super) fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
         );
     }
     Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    //! Goal: each endpoint of a process has a reset key of its own, the same after a restart.
+    //! Method: tokens of the same connection id, by keys that were made apart.
+
+    use super::*;
+
+    #[test]
+    fn every_endpoint_has_a_reset_key_of_its_own() {
+        let provider = rustls::crypto::aws_lc_rs::default_provider();
+        let suite = provider.cipher_suites.iter().find_map(|it| it.tls13()).expect("TLS 1.3");
+        let token = |seed, port| {
+            let key = ResetKey { hkdf: suite.hkdf_provider, seed: [seed; 32] };
+            let mut token = [0; 32];
+            key.of(SocketAddr::from(([127, 0, 0, 1], port))).sign(b"id", &mut token);
+            token
+        };
+        assert_eq!(token(1, 4702), token(1, 4702));
+        assert_ne!(token(1, 4702), token(1, 4703), "another worker");
+        assert_ne!(token(1, 4702), token(2, 4702), "another server");
+    }
 }

@@ -11,6 +11,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -121,10 +122,28 @@ fn fields<'a, const N: usize>(text: &'a str, names: [&str; N]) -> Option<[&'a st
     lines.next().is_none().then_some(values)
 }
 
+/// Who may read a file.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Access {
+    /// Whom the system's mask lets.
+    All,
+    /// The user of this process alone: it holds a secret.
+    Owner,
+}
+
 /// Replaces a file by `text` in one durable step: after a crash it is the old or the new one.
-fn replace(path: &Path, text: &str) -> io::Result<()> {
+fn replace(path: &Path, text: &str, access: Access) -> io::Result<()> {
     let new = with_suffix(path);
-    let mut file = File::create(&new)?;
+    let mode = match access {
+        Access::All => 0o666,
+        Access::Owner => 0o600,
+    };
+    // One that a crash left behind may have another mode.
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let mut file = File::options().write(true).create_new(true).mode(mode).open(&new)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     fs::rename(&new, path)?;

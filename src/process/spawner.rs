@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::File;
+use std::fs::{self, File};
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -20,8 +20,12 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::ProcessRecord;
-use super::state_dir::{LOG, PROCESS, SPAWNED, StateError, try_lock, unlock};
+use super::state_dir::{LOG, LOG_BEFORE, PROCESS, SPAWNED, StateError, try_lock, unlock};
 use crate::protocol::types::ServerId;
+
+/// A started server's log larger than this is set aside when the next one starts; the one set
+/// aside before is gone then, so that a directory holds two at most.
+pub(super) const LOG_BYTES_MAX: u64 = 16 << 20;
 
 /// How to start one server.
 #[derive(Clone, Debug)]
@@ -213,7 +217,7 @@ fn watched(handle: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
 }
 
 fn spawn(launch: &Launch) -> io::Result<Watch> {
-    let log = File::options().create(true).append(true).open(launch.state.join(LOG))?;
+    let log = open_log(&launch.state)?;
     let mut child = Command::new(&launch.program)
         .args(&launch.arguments)
         .stdin(Stdio::null())
@@ -230,6 +234,18 @@ fn spawn(launch: &Launch) -> io::Result<Watch> {
             Err(error)
         }
     }
+}
+
+/// The log of the directory `state`, for a process that is about to start.
+fn open_log(state: &Path) -> io::Result<File> {
+    let path = state.join(LOG);
+    match fs::metadata(&path) {
+        Ok(log) if log.len() > LOG_BYTES_MAX => fs::rename(&path, state.join(LOG_BEFORE))?,
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    File::options().create(true).append(true).open(path)
 }
 
 /// Writes a new child down and watches it. A child that is not reaped keeps its number, so that

@@ -6,26 +6,32 @@
 //!   cluster    the cluster's UUID and the highest epoch that was seen in it
 //!   identity   the server's number and the latest incarnation that it was given
 //!   spawned    who the metaserver started here last
-//!   server.log what a started server prints
+//!   reset-seed the secret by which others notice a restart at once; of its owner alone
+//!   server.log what a started server prints; server.log.1 is an older part
 //! ```
 //!
 //! The lock is the proof behind a registration: an incarnation that registers under it may take
 //! every older one for dead. The kernel lifts it with the last descriptor of the process.
 
 use std::fmt;
+use std::fmt::Write as _;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{ProcessRecord, fields, replace};
+use rustix::rand::{GetRandomFlags, getrandom};
+
+use super::{Access, ProcessRecord, fields, replace};
 use crate::protocol::types::{ClusterId, Epoch, Incarnation, Member, ServerId};
 
 const LOCK: &str = "lock";
 const CLUSTER: &str = "cluster";
 const IDENTITY: &str = "identity";
+const RESET_SEED: &str = "reset-seed";
 pub(super) const PROCESS: &str = "process";
 pub(super) const SPAWNED: &str = "spawned";
 pub(super) const LOG: &str = "server.log";
+pub(super) const LOG_BEFORE: &str = "server.log.1";
 
 /// A state directory that this process holds.
 #[derive(Debug)]
@@ -133,6 +139,30 @@ impl StateDir {
         self.write(IDENTITY, &format!("server {}\nincarnation {}\n", server.0, incarnation.0))
     }
 
+    /// The secret of this directory's processes, drawn once: see `net::EndpointOptions`. A file
+    /// that makes no sense is replaced: others then notice one restart later than they could.
+    pub fn reset_seed(&self) -> Result<[u8; 32], StateError> {
+        let path = self.path.join(RESET_SEED);
+        let known = self.read(RESET_SEED, |text| parse_hex(fields(text, ["seed"])?[0]));
+        match known {
+            Ok(Some(seed)) => return Ok(seed),
+            Ok(None) | Err(StateError::Damaged { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let mut seed = [0; 32];
+        let drawn = getrandom(&mut seed, GetRandomFlags::empty());
+        let drawn = drawn.map_err(|error| failed(&path, error.into()))?;
+        assert!(drawn == seed.len(), "the kernel never cuts short what fits 256 bytes");
+        let mut text = String::from("seed ");
+        for byte in seed {
+            // Writing to a string does not fail.
+            let _ = write!(text, "{byte:02x}");
+        }
+        text.push('\n');
+        replace(&path, &text, Access::Owner).map_err(|error| failed(&path, error))?;
+        Ok(seed)
+    }
+
     fn read<T>(
         &self,
         name: &str,
@@ -151,7 +181,7 @@ impl StateDir {
 
     fn write(&self, name: &str, text: &str) -> Result<(), StateError> {
         let path = self.path.join(name);
-        replace(&path, text).map_err(|error| failed(&path, error))
+        replace(&path, text, Access::All).map_err(|error| failed(&path, error))
     }
 }
 
@@ -187,13 +217,18 @@ fn failed(path: &Path, error: io::Error) -> StateError {
 /// Reads a UUID as it is displayed, and only that.
 fn parse_cluster(text: &str) -> Option<ClusterId> {
     let digits: String = text.chars().filter(|&digit| digit != '-').collect();
-    if !digits.is_ascii() || digits.len() != 32 {
+    let cluster = ClusterId(parse_hex(&digits)?);
+    (cluster.to_string() == text).then_some(cluster)
+}
+
+/// Reads exactly `N` bytes, two hexadecimal digits each.
+fn parse_hex<const N: usize>(digits: &str) -> Option<[u8; N]> {
+    if digits.len() != 2 * N || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return None;
     }
-    let mut bytes = [0; 16];
+    let mut bytes = [0; N];
     for (index, byte) in bytes.iter_mut().enumerate() {
         *byte = u8::from_str_radix(digits.get(2 * index..2 * index + 2)?, 16).ok()?;
     }
-    let cluster = ClusterId(bytes);
-    (cluster.to_string() == text).then_some(cluster)
+    Some(bytes)
 }

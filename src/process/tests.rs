@@ -6,11 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, Signal, getpgid, kill_process};
 
+use super::spawner::LOG_BYTES_MAX;
 use super::state_dir::{PROCESS, SPAWNED};
 use super::*;
 use crate::protocol::types::{ClusterId, Epoch, Incarnation, Member, ServerId};
@@ -87,6 +89,24 @@ fn the_files_of_a_directory_survive() {
 }
 
 #[test]
+fn the_reset_seed_is_drawn_once_and_of_its_owner_alone() {
+    let (scratch, other) = (Scratch::new("seed"), Scratch::new("other-seed"));
+    let state = StateDir::lock(&scratch.0).expect("free");
+    let seed = state.reset_seed().expect("drawn");
+    drop(state);
+    let state = StateDir::lock(&scratch.0).expect("free");
+    assert_eq!(state.reset_seed().expect("reads"), seed, "it outlives the process");
+    let stranger = StateDir::lock(&other.0).expect("free").reset_seed().expect("drawn");
+    assert_ne!(stranger, seed, "no two directories share one");
+    let file = scratch.0.join("reset-seed");
+    let mode = || fs::metadata(&file).expect("it is there").permissions().mode() & 0o777;
+    assert_eq!(mode(), 0o600);
+    fs::write(&file, "seed 12\n").expect("writes");
+    let again = state.reset_seed().expect("a damaged one is replaced");
+    assert_eq!((state.reset_seed().expect("reads"), mode()), (again, 0o600));
+}
+
+#[test]
 fn a_damaged_file_is_named() {
     let scratch = Scratch::new("damaged");
     let state = StateDir::lock(&scratch.0).expect("free");
@@ -159,6 +179,25 @@ async fn an_end_that_nobody_waited_for_is_not_lost() {
     assert_eq!(exited.status.and_then(|status| status.code()), Some(3));
     let log = fs::read_to_string(scratch.0.join("server.log")).expect("the log is there");
     assert_eq!(log, "out\nerr\n");
+}
+
+#[tokio::test]
+async fn a_large_log_is_set_aside_at_a_start() {
+    let scratch = Scratch::new("log");
+    let (log, before) = (scratch.0.join("server.log"), scratch.0.join("server.log.1"));
+    let size = |path: &Path| fs::metadata(path).map(|it| it.len()).ok();
+    let mut spawner = spawner(&scratch.0, "/bin/echo", &["word"]);
+    for (bytes, expected) in [
+        (LOG_BYTES_MAX, (Some(LOG_BYTES_MAX + 5), None)),
+        (LOG_BYTES_MAX + 1, (Some(5), Some(LOG_BYTES_MAX + 1))),
+        (LOG_BYTES_MAX + 2, (Some(5), Some(LOG_BYTES_MAX + 2))),
+    ] {
+        // A hole: it takes no room on the disk.
+        fs::File::create(&log).and_then(|file| file.set_len(bytes)).expect("writes");
+        let process = spawner.start(SERVER).expect("starts");
+        assert_eq!(spawner.exited().await.process, process);
+        assert_eq!((size(&log), size(&before)), expected, "after {bytes} bytes");
+    }
 }
 
 #[tokio::test]

@@ -4,8 +4,11 @@
 //! an engine that works in memory may complete at once, before the next effect is performed.
 //! A driver takes a new clock reading for every input that it hands in.
 
-use super::message::{Answer, MetaAnswer, MetaRequest, PeerMessage, Request, ToMeta, ToServer};
+use super::message::{
+    Answer, DedupSnapshot, MetaAnswer, MetaRequest, PeerMessage, Request, ToMeta, ToServer,
+};
 use super::meta::durable::MetaRecord;
+use super::replica::heir::Standing;
 use super::types::{
     ClusterId, Entry, Key, KeySet, LinkId, Member, Op, Record, Revision, RunId, ServerId, Value,
     WorkerId,
@@ -87,6 +90,11 @@ pub enum WorkerInput {
         set: KeySet,
         run: RunId,
         through: Option<Key>,
+    },
+    /// The standing that `Remember` named by `number` survives a restart.
+    Remembered {
+        set: KeySet,
+        number: u64,
     },
     /// The process is asked to stop: hand over first.
     Stop,
@@ -187,9 +195,19 @@ pub enum WorkerEffect {
     DropTombstones {
         set: KeySet,
     },
-    /// Drop everything of this set, log and store.
+    /// Drop everything of this set, log and store: its log starts after `at` now, with the
+    /// duplicate records as of that op.
     Clear {
         set: KeySet,
+        at: Op,
+        dedup: DedupSnapshot,
+    },
+    /// Keep this with the log, so that an heir knows it again; completes as `Remembered`, after
+    /// everything that was handed to the engine before.
+    Remember {
+        set: KeySet,
+        number: u64,
+        standing: Standing,
     },
     /// Worker 0 only: registered as this member; the other workers may start.
     Registered {

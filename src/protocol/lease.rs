@@ -22,13 +22,53 @@ struct Bond {
     bound_until: Time,
 }
 
+/// A primary that a replica may have acknowledged, as an heir has to know it: the last epoch in
+/// which it did, and the longest promise that it gave.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]
+pub struct Tie {
+    pub primary: Member,
+    pub epoch: Epoch,
+    pub promise: Span,
+}
+
 /// All bonds of one replica, by primary.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Hash)]
 pub struct Bonds {
     by_primary: BTreeMap<Member, Bond>,
+    /// Who may have been acknowledged, whenever that was: what outlives a restart.
+    ties: BTreeMap<Member, Tie>,
 }
 
 impl Bonds {
+    /// The bonds of an heir that starts now. It does not know when its predecessor acknowledged
+    /// anyone last, so that the restart counts as an acknowledgement of every tie (rule 7).
+    #[must_use]
+    pub fn inherited(ties: &[Tie], now: Time) -> Bonds {
+        let bond =
+            |tie: &Tie| Bond { epoch: tie.epoch, heard_until: now, bound_until: now + tie.promise };
+        Bonds {
+            by_primary: ties.iter().map(|tie| (tie.primary, bond(tie))).collect(),
+            ties: ties.iter().map(|tie| (tie.primary, *tie)).collect(),
+        }
+    }
+
+    /// The ties that a restart must not lose.
+    #[must_use]
+    pub fn ties(&self) -> Vec<Tie> {
+        self.ties.values().copied().collect()
+    }
+
+    /// Notes that `primary` is going to be acknowledged in `epoch` with `promise`. True if that is
+    /// news, which has to be durable before the acknowledgement is sent.
+    pub fn tie(&mut self, primary: Member, epoch: Epoch, promise: Span) -> bool {
+        let fresh = Tie { primary, epoch, promise };
+        let tie = self.ties.entry(primary).or_insert(Tie { epoch: Epoch(0), ..fresh });
+        let news = tie.epoch < epoch || tie.promise < promise;
+        tie.epoch = tie.epoch.max(epoch);
+        tie.promise = tie.promise.max(promise);
+        news
+    }
+
     /// Notes an acknowledgement sent now, of a message of `epoch` that asked for `lease`;
     /// `promise` is at least `lease` with the allowed clock drift.
     pub fn promise(
@@ -57,11 +97,15 @@ impl Bonds {
         if self.by_primary.get(&primary).is_some_and(older) {
             self.by_primary.remove(&primary);
         }
+        if self.ties.get(&primary).is_some_and(|tie| tie.epoch <= epoch) {
+            self.ties.remove(&primary);
+        }
     }
 
     /// Forgets the proven dead and the promises that ended.
     pub fn release(&mut self, now: Time, is_dead: impl Fn(Member) -> bool) {
         self.by_primary.retain(|&primary, bond| bond.bound_until > now && !is_dead(primary));
+        self.ties.retain(|&primary, _| !is_dead(primary));
     }
 
     /// When this replica, as `me`, is free of every primary but itself; none if it is now.

@@ -1,8 +1,8 @@
 //! Bugs planted on purpose: each breaks one rule of the protocol, to prove that a check finds it.
 //!
 //! They exist only in builds with the feature `mutants`, which no release has; there one build
-//! serves all, because the mutant is chosen at run time, for the whole process. Without the
-//! feature `planted` is false at compile time and leaves nothing behind.
+//! serves all, because the mutant is chosen at run time, for the thread that runs the machines.
+//! Without the feature `planted` is false at compile time and leaves nothing behind.
 
 /// Declares every mutant with its name and with the rule that it breaks.
 macro_rules! mutants {
@@ -125,23 +125,23 @@ mutants! {
 
 #[cfg(feature = "mutants")]
 mod chosen {
-    use std::sync::atomic::{AtomicU8, Ordering};
+    use std::cell::Cell;
 
     use super::Mutant;
 
-    const NONE: u8 = u8::MAX;
-
-    static CHOSEN: AtomicU8 = AtomicU8::new(NONE);
-
-    /// Plants one mutant in this process, or none.
-    pub fn plant(mutant: Option<Mutant>) {
-        CHOSEN.store(mutant.map_or(NONE, |it| it as u8), Ordering::Relaxed);
+    thread_local! {
+        static CHOSEN: Cell<Option<Mutant>> = const { Cell::new(None) };
     }
 
-    /// Whether this process runs with `mutant`.
+    /// Plants one mutant in the machines that this thread runs, or none.
+    pub fn plant(mutant: Option<Mutant>) {
+        CHOSEN.set(mutant);
+    }
+
+    /// Whether this thread's machines run with `mutant`.
     #[inline]
     pub(crate) fn planted(mutant: Mutant) -> bool {
-        CHOSEN.load(Ordering::Relaxed) == mutant as u8
+        CHOSEN.get() == Some(mutant)
     }
 }
 

@@ -4,12 +4,15 @@ use super::Node;
 use super::node::Fate;
 use super::world::{Event, World};
 use crate::protocol::time::Span;
+use crate::protocol::types::ServerId;
 
 /// One thing that goes wrong, or ends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Fault {
-    /// The process is gone, with its memory.
+    /// The process is gone, with its memory; what a durable server had synced stays.
     Kill(Node),
+    /// The process is gone, and so is the server's disk.
+    Wipe(ServerId),
     /// It dies after performing that many more effects, in the middle of a step.
     KillSoon(Node, u32),
     Start(Node),
@@ -31,6 +34,7 @@ impl Fault {
         match self {
             Fault::Kill(Node::Meta) => "kill meta",
             Fault::Kill(_) => "kill server",
+            Fault::Wipe(_) => "wipe server",
             Fault::KillSoon(Node::Meta, _) => "crash meta",
             Fault::KillSoon(..) => "crash server",
             Fault::Start(_) => "start",
@@ -56,6 +60,7 @@ impl World {
         self.trace.say(now, || format!("*** {fault:?}"));
         match fault {
             Fault::Kill(node) => self.kill(node),
+            Fault::Wipe(server) => self.wipe(server),
             Fault::KillSoon(node, effects) => {
                 if let Some(process) = self.alive_at(node)
                     && let Some(fate) = self.fate_mut(node, process)

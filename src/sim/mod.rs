@@ -18,6 +18,7 @@ pub mod clients;
 pub mod clock;
 pub mod coverage;
 pub mod disk;
+pub mod estate;
 pub mod faults;
 pub mod invariants;
 mod links;
@@ -78,6 +79,8 @@ pub struct Settings {
     pub timing: Timing,
     /// The metaserver starts servers itself and knows when a process is gone.
     pub spawn: bool,
+    /// Servers keep log and store over a restart, and come back as heirs.
+    pub durable: bool,
     pub network: NetworkSettings,
     /// How long the metaserver's disk takes to make records durable.
     pub disk_min: Span,
@@ -103,6 +106,7 @@ impl Settings {
             min_write_copies: 1,
             timing: Timing::default(),
             spawn: false,
+            durable: false,
             network: NetworkSettings::quiet(),
             disk_min: Span::from_micros(500),
             disk_max: Span::from_micros(500),

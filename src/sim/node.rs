@@ -9,6 +9,7 @@ use super::agenda::Entered;
 use super::clients::ClientProcess;
 use super::clock::NodeClock;
 use super::disk::{MetaDisk, StateDirectory};
+use super::estate::Estate;
 use super::{Process, ServerId};
 use crate::protocol::effect::{MetaInput, Ticket, WorkerInput};
 use crate::protocol::message::{MetaAnswer, Request};
@@ -85,6 +86,8 @@ pub struct ServerProcess {
     pub completions: VecDeque<WorkerInput>,
     /// When the last delayed completion comes: they keep their order.
     pub completed_last: Time,
+    /// What each delayed completion syncs on the server's disk.
+    pub syncs: VecDeque<u64>,
     pub fate: Fate,
 }
 
@@ -94,6 +97,8 @@ pub struct ServerNode {
     pub id: ServerId,
     pub host: Host,
     pub directory: StateDirectory,
+    /// Its log and store, where they outlive a process.
+    pub estate: Option<Estate>,
     pub running: Option<ServerProcess>,
 }
 

@@ -4,6 +4,7 @@
 //! as the settings say. A process that is bound to crash dies between two effects.
 
 use super::coverage::Moment;
+use super::estate::Estate;
 use super::network::{Channel, Payload};
 use super::node::Target;
 use super::truth::{Ending, Fact, OperationId, write_id};
@@ -105,6 +106,9 @@ impl World {
             WorkerEffect::Registered { member, cluster, view } => {
                 if let Some(it) = self.servers.get_mut(&server) {
                     it.directory.cluster = Some(cluster);
+                    if let Some(estate) = &mut it.estate {
+                        estate.incarnation = Some(member.incarnation);
+                    }
                 }
                 if let Some(running) = self.running_mut(server) {
                     running.member = Some(member);
@@ -131,6 +135,7 @@ impl World {
             | WorkerEffect::Apply { .. }
             | WorkerEffect::StoreChunk { .. }
             | WorkerEffect::DropTombstones { .. }
+            | WorkerEffect::Remember { .. }
             | WorkerEffect::Clear { .. } => self.perform_store(server, process, effect),
         }
     }
@@ -197,9 +202,13 @@ impl World {
     }
 
     fn perform_store(&mut self, server: ServerId, process: Process, effect: WorkerEffect) {
-        let Some(running) = self.servers.get_mut(&server).and_then(|it| it.running.as_mut()) else {
-            return;
-        };
+        let Some(node) = self.servers.get_mut(&server) else { return };
+        let Some(running) = node.running.as_mut() else { return };
+        if let Some(estate) = &mut node.estate
+            && !matches!(effect, WorkerEffect::Read { .. } | WorkerEffect::ReadRange { .. })
+        {
+            estate.write(&effect);
+        }
         let engine = &mut running.engine;
         match effect {
             WorkerEffect::Read { set, token, key } => {
@@ -235,7 +244,10 @@ impl World {
                 self.complete(server, WorkerInput::ChunkStored { set, run, through });
             }
             WorkerEffect::DropTombstones { set } => engine.drop_tombstones(set),
-            WorkerEffect::Clear { set } => {
+            WorkerEffect::Remember { set, number, .. } => {
+                self.complete(server, WorkerInput::Remembered { set, number });
+            }
+            WorkerEffect::Clear { set, .. } => {
                 engine.clear(set);
                 self.learn(Fact::Cleared { process, set });
             }
@@ -247,17 +259,29 @@ impl World {
     fn complete(&mut self, server: ServerId, input: WorkerInput) {
         let longest = self.settings.store_max;
         let at = self.now() + self.rng.span(Span::ZERO, longest);
-        let Some(running) = self.servers.get_mut(&server).and_then(|it| it.running.as_mut()) else {
-            return;
-        };
+        let Some(node) = self.servers.get_mut(&server) else { return };
+        let Some(running) = node.running.as_mut() else { return };
         if longest == Span::ZERO {
             running.completions.push_back(input);
+            if let Some(estate) = &mut node.estate {
+                estate.sync_all();
+            }
             return;
         }
+        running.syncs.push_back(node.estate.as_ref().map_or(0, Estate::written));
         let at = at.max(running.completed_last);
         running.completed_last = at;
         let process = running.number;
         self.agenda.enter(at, Event::Completed { server, process, input });
+    }
+
+    /// A delayed completion comes: what was written before it is on the disk.
+    pub(super) fn synced(&mut self, server: ServerId, process: Process) {
+        let Some(node) = self.servers.get_mut(&server) else { return };
+        let Some(running) = node.running.as_mut().filter(|it| it.number == process) else { return };
+        if let (Some(through), Some(estate)) = (running.syncs.pop_front(), &mut node.estate) {
+            estate.sync(through);
+        }
     }
 
     pub(super) fn handle_meta(&mut self, input: MetaInput) {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
 
+use super::estate::Estate;
 use super::network::Side;
 use super::node::{Fate, MetaProcess, ServerProcess, Target};
 use super::truth::Fact;
@@ -49,31 +50,45 @@ impl World {
         let number = self.next_process();
         let limits = self.limits();
         let timing = self.settings.timing;
-        let key_sets = self.settings.key_sets;
+        let (key_sets, durable) = (self.settings.key_sets, self.settings.durable);
+        let at = self.agenda.now();
         let Some(node) = self.servers.get_mut(&server) else { return };
+        if durable {
+            node.estate.get_or_insert_with(|| Estate::new(key_sets, &limits));
+        }
+        let estate = node.estate.as_ref().filter(|it| it.incarnation.is_some());
         let registration = Registration {
             server,
             workers: vec![address(server)],
             cluster: node.directory.cluster,
             highest_epoch: node.directory.highest_epoch,
-            inherits: None,
+            inherits: estate.and_then(|it| it.incarnation),
             process: number.0,
         };
         let start = Start::Register(registration);
-        let settings = WorkerSettings { worker: WorkerId(0), workers: 1, timing, limits, start };
+        let inheritance = estate.map(Estate::inheritance).unwrap_or_default();
+        let engine = estate.map(Estate::store);
+        let copies: Vec<_> = estate.iter().flat_map(|it| it.copies()).collect();
+        let worker = WorkerId(0);
+        let settings = WorkerSettings { worker, workers: 1, timing, limits, start, inheritance };
         node.running = Some(ServerProcess {
             number,
-            worker: Worker::new(settings),
-            engine: MemoryEngine::new(key_sets),
+            worker: Worker::new(settings, node.host.clock.read(at)),
+            engine: engine.unwrap_or_else(|| MemoryEngine::new(key_sets)),
             member: None,
             view: View::default(),
             wanted: BTreeMap::new(),
             unanswered: BTreeMap::new(),
             completions: VecDeque::new(),
             completed_last: Time(0),
+            syncs: VecDeque::new(),
             fate: Fate::default(),
         });
         self.learn(Fact::Started { process: number, server });
+        for (set, applied, log) in &copies {
+            let (process, set, applied) = (number, *set, *applied);
+            self.learn(Fact::Inherited { process, set, applied, log });
+        }
         self.want(Node::Server(server), Target::Meta);
         self.set_timer(Node::Server(server));
     }
@@ -144,6 +159,9 @@ impl World {
             Node::Server(server) => {
                 if let Some(it) = self.servers.get_mut(&server) {
                     it.running = None;
+                    if let Some(estate) = &mut it.estate {
+                        estate.crash(&mut self.rng);
+                    }
                 }
                 self.learn(Fact::Died { process });
                 if self.settings.spawn {
@@ -163,6 +181,14 @@ impl World {
             self.network.take_down(link, side);
             let noticed = self.now() + self.rng.span(idle.scaled(1, 4), idle);
             self.agenda.enter(noticed, Event::Down { link, side: side.other() });
+        }
+    }
+
+    /// Ends the process of a server, and loses its disk with it.
+    pub fn wipe(&mut self, server: ServerId) {
+        self.kill(Node::Server(server));
+        if let Some(it) = self.servers.get_mut(&server) {
+            it.estate = None;
         }
     }
 

@@ -114,6 +114,7 @@ fn draw_settings(rng: &mut Rng) -> Settings {
     };
     Settings {
         spawn: rng.chance(500_000),
+        durable: rng.chance(400_000),
         min_write_copies: 1,
         network,
         disk_min: Span::from_micros(50),
@@ -245,9 +246,9 @@ impl Driver {
         let other = self.rng.pick(&others).copied().unwrap_or(Node::Meta);
         let Some(fault) = self.draw(node, any, other) else { return };
         let allowed = match fault {
-            Fault::Kill(Node::Server(server)) | Fault::KillSoon(Node::Server(server), _) => {
-                self.may_kill(server)
-            }
+            Fault::Kill(Node::Server(server))
+            | Fault::KillSoon(Node::Server(server), _)
+            | Fault::Wipe(server) => self.may_kill(server),
             _ => true,
         };
         if !allowed {
@@ -258,7 +259,7 @@ impl Driver {
         let soon = if self.rng.chance(500_000) { Span::ZERO } else { soon };
         match fault {
             // At once, so that the budget of the next one counts it.
-            Fault::Kill(_) | Fault::KillSoon(..) => self.world.strike(fault),
+            Fault::Kill(_) | Fault::KillSoon(..) | Fault::Wipe(_) => self.world.strike(fault),
             Fault::Start(_)
             | Fault::Freeze(..)
             | Fault::Cut(..)
@@ -281,16 +282,19 @@ impl Driver {
         })?;
         let frozen = self.rng.span(Span::from_millis(10), self.swarm.freeze_max);
         let effects = self.rng.below(12) as u32;
-        Some(match kind {
-            0 => Fault::Kill(server),
-            1 => Fault::KillSoon(server, effects),
-            2 => Fault::Freeze(server, frozen),
-            3 => Fault::Cut(node, other),
-            4 => Fault::CutBoth(node, other),
-            5 => Fault::Isolate(server),
-            6 if effects < 6 => Fault::Kill(Node::Meta),
-            6 => Fault::KillSoon(Node::Meta, effects),
-            _ => Fault::Freeze(Node::Meta, frozen),
+        Some(match (kind, server) {
+            (0, Node::Server(server)) if self.world.settings.durable && effects < 6 => {
+                Fault::Wipe(server)
+            }
+            (0, _) => Fault::Kill(server),
+            (1, _) => Fault::KillSoon(server, effects),
+            (2, _) => Fault::Freeze(server, frozen),
+            (3, _) => Fault::Cut(node, other),
+            (4, _) => Fault::CutBoth(node, other),
+            (5, _) => Fault::Isolate(server),
+            (6, _) if effects < 6 => Fault::Kill(Node::Meta),
+            (6, _) => Fault::KillSoon(Node::Meta, effects),
+            (_, _) => Fault::Freeze(Node::Meta, frozen),
         })
     }
 
@@ -299,11 +303,8 @@ impl Driver {
         let down = soon + self.rng.span(Span::from_millis(5), self.swarm.down_max);
         let cut = soon + self.rng.span(Span::from_millis(5), self.swarm.cut_max);
         match fault {
-            Fault::Kill(node) => {
-                if node == Node::Meta || !self.world.settings.spawn {
-                    self.world.plan(down, Fault::Start(node));
-                }
-            }
+            Fault::Kill(node) => self.plan_start(down, node),
+            Fault::Wipe(server) => self.plan_start(down, Node::Server(server)),
             // When it dies is not known: the start comes again and again, and is harmless.
             Fault::KillSoon(node, _) => {
                 for times in 1..=4 {
@@ -315,6 +316,13 @@ impl Driver {
             }
             Fault::Isolate(_) => self.world.plan(cut, Fault::MendAll),
             Fault::Start(_) | Fault::Freeze(..) | Fault::Mend(..) | Fault::MendAll => {}
+        }
+    }
+
+    /// Starts a killed node again, where the metaserver does not do so itself.
+    fn plan_start(&mut self, down: Span, node: Node) {
+        if node == Node::Meta || !self.world.settings.spawn {
+            self.world.plan(down, Fault::Start(node));
         }
     }
 

@@ -39,6 +39,14 @@ pub enum Fact<'a> {
         process: Process,
         server: ServerId,
     },
+    /// The process starts with a copy that its predecessor left: what is in the store, and the
+    /// log above that.
+    Inherited {
+        process: Process,
+        set: KeySet,
+        applied: Op,
+        log: &'a [(Op, u64)],
+    },
     /// The process learned which member it is.
     Registered {
         process: Process,
@@ -226,6 +234,10 @@ impl Truth {
             }
             Fact::Started { process, server } => {
                 self.servers.insert(process, server);
+            }
+            Fact::Inherited { process, set, applied, log } => {
+                let log = log.iter().copied().collect();
+                self.copies.insert((process, set), Copy { log, applied, run: None });
             }
             Fact::Registered { process, member } => {
                 self.members.insert(process, member);

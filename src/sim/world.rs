@@ -143,7 +143,7 @@ impl World {
         let servers = (1..=settings.servers).map(ServerId).map(|id| {
             let host = Host::new(World::draw_clock(&settings, &mut rng));
             let directory = StateDirectory::default();
-            (id, ServerNode { id, host, directory, running: None })
+            (id, ServerNode { id, host, directory, estate: None, running: None })
         });
         let servers = servers.collect();
         let meta = MetaNode {
@@ -322,6 +322,7 @@ impl World {
             Event::Down { link, side } => self.down(link, side),
             Event::IdleCheck { link } => self.idle_check(link),
             Event::Completed { server, process, input } => {
+                self.synced(server, process);
                 self.hand_in(Node::Server(server), process, Input::Worker(input));
             }
             Event::Persisted { process } => self.persisted(process),

@@ -101,3 +101,24 @@ fn without_the_metaserver_reads_and_writes_go_on() {
     let tally = load.finish(&second).expect("no promise is broken");
     assert_eq!((tally.not_done, tally.unknown), (0, 0), "a request failed: {tally:?}");
 }
+
+#[test]
+fn a_restarted_metaserver_is_noticed_at_once() {
+    const ENDED: &str = "link to the metaserver ended: ";
+    let mut made = TestCluster::start(&Plan::default());
+    let client = client(&made);
+    until_whole(&client);
+    made.cluster.kill(Role::Meta).expect("a running metaserver");
+    made.cluster.start_meta().expect("the binary starts");
+    until_whole(&client);
+    for server in made.cluster.config().servers() {
+        let log = server.state.join("server.log");
+        let told = wait::until("the end of the link to the old metaserver", WHOLE, || {
+            let log = std::fs::read_to_string(&log).map_err(|error| error.to_string())?;
+            let told = log.lines().find_map(|it| Some(it.split_once(ENDED)?.1.to_owned()));
+            told.ok_or(log)
+        });
+        // Silence would be noticed too, after seconds in which everybody is suspected.
+        assert_eq!(told, "the peer restarted", "server {}", server.id.0);
+    }
+}

@@ -10,6 +10,8 @@ mod loopback;
 mod network;
 mod steps;
 mod wait;
+mod watch;
+mod workers;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};

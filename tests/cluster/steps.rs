@@ -4,9 +4,9 @@
 //! Method: a metaserver that ends itself, as by SIGKILL, at a hook in the step; a server is
 //! killed under load, the metaserver dies, a new one starts, and the recovery goes on to its end.
 
-use tandem::client::{Client, block_on};
-use tandem::protocol::meta::Status;
+use tandem::client::block_on;
 use tandem::protocol::meta::durable::Step;
+use tandem::protocol::types::Member;
 use tandem_local::{Load, Plan, Role, status};
 
 use super::loopback::{WHOLE, busiest, client, until_progress, until_whole};
@@ -18,23 +18,25 @@ fn survives_death_in(step: &str) {
             "the metaserver has no hooks in this build: run tools/test, or use --features hooks"
         );
     }
-    let mut made = TestCluster::start(&Plan::default());
+    let mut made = TestCluster::create(&Plan::default());
+    made.cluster.start_meta_to_die_at(step).expect("the binary starts");
     let client = client(&made);
-    until_whole(&client);
-    made.cluster.kill(Role::Meta).expect("a running metaserver");
-    let victim = busiest(&whole_with_hook(&mut made, &client, step));
+    let status = until_whole(&client);
+    let server = busiest(&status);
+    let victim = status.servers.iter().find(|it| it.id == server).expect("it is listed");
+    let victim = Member { server, incarnation: victim.incarnation };
     let mut load = Load::new();
     load.join(&client, "a", 4);
     until_progress(&load, 100);
-    made.cluster.kill(Role::Server(victim)).expect("a running server");
-    wait::until("the metaserver's death", WHOLE, || match made.cluster.process(Role::Meta) {
-        Err(_) => Ok(()),
-        Ok(process) => Err(format!("{process:?} still runs")),
+    made.cluster.doom_meta().expect("a mark for the metaserver");
+    made.cluster.kill(Role::Server(server)).expect("a running server");
+    wait::until("the metaserver's death", WHOLE, || {
+        if made.cluster.has_ended(Role::Meta) { Ok(()) } else { Err("it still runs".to_owned()) }
     });
     made.cluster.start_meta().expect("the binary starts");
     wait::until("the end of the recovery", WHOLE, || {
         let status = block_on(status::ask(&client)).map_err(|error| format!("{error:#}"))?;
-        let recovery = status.recoveries.iter().find(|it| it.failed.server == victim);
+        let recovery = status.recoveries.iter().find(|it| it.failed == victim);
         let over = recovery.is_some_and(|it| it.step == Step::Done);
         if over && status::is_whole(&status) { Ok(()) } else { Err(format!("{status:?}")) }
     });
@@ -43,20 +45,22 @@ fn survives_death_in(step: &str) {
     assert_eq!(tally.failed(), 0, "a request failed: {tally:?}");
 }
 
-/// Starts the metaserver with its hook and waits until the cluster is whole; starts it again if
-/// it suspected somebody on a busy machine, and so died too early.
-fn whole_with_hook(made: &mut TestCluster, client: &Client, step: &str) -> Status {
-    wait::until("a whole cluster before the kill", WHOLE, || {
-        if made.cluster.process(Role::Meta).is_err() {
-            made.cluster.start_meta_to_die_at(step).map_err(|error| format!("{error:#}"))?;
-        }
-        let status = block_on(status::ask(client)).map_err(|error| format!("{error:#}"))?;
-        let over = status.recoveries.iter().all(|it| it.step == Step::Done);
-        if over && status::is_whole(&status) { Ok(status) } else { Err(format!("{status:?}")) }
-    })
-}
-
 #[test]
 fn meta_dies_in_invalidate() {
     survives_death_in("invalidate");
+}
+
+#[test]
+fn meta_dies_in_copy_primary() {
+    survives_death_in("copy-primary");
+}
+
+#[test]
+fn meta_dies_in_copy_secondary() {
+    survives_death_in("copy-secondary");
+}
+
+#[test]
+fn meta_dies_in_resume() {
+    survives_death_in("resume");
 }

@@ -294,6 +294,21 @@ fn whoever_says_no_hello_is_dropped_in_time() {
 }
 
 #[test]
+fn a_dial_without_any_answer_is_given_up_before_its_time() {
+    on_one_thread(async {
+        let authority = Authority::new("demo");
+        let mute = std::net::UdpSocket::bind(loopback()).expect("a free port");
+        let address = mute.local_addr().expect("a bound socket");
+        let handshake_time_max = Duration::from_secs(3_600);
+        let options = EndpointOptions { handshake_time_max, ..EndpointOptions::default() };
+        let dialler = dialler(authority.credentials(CLIENT), options);
+        let dialled = dialler.dial(address, &identity(SERVER_1), client_hello()).await;
+        // Without that it ends by QUIC's own silence, after packets that came ever more rarely.
+        assert_eq!(dialled.err(), Some(HandshakeError::TimedOut));
+    });
+}
+
+#[test]
 fn garbage_datagrams_disturb_nobody() {
     on_one_thread(async {
         let authority = Authority::new("demo");

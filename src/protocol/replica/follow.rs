@@ -7,7 +7,6 @@ use super::{Context, Replica, Role};
 use crate::protocol::effect::{Lane, Note, WorkerEffect};
 use crate::protocol::message::{DedupSnapshot, LeaseAsk, PeerMessage};
 use crate::protocol::mutants::{Mutant, planted};
-use crate::protocol::replica::dedup::Dedup;
 use crate::protocol::types::{
     Configuration, Entry, Epoch, Key, LinkId, Member, Op, Record, Revision, RunId,
 };
@@ -46,6 +45,8 @@ pub struct Learner {
     /// The end of what the chunks covered so far, without gaps.
     pub covered: Option<Key>,
     pub complete: bool,
+    /// The primary was told so.
+    pub reported: bool,
     pub following: Following,
 }
 
@@ -197,13 +198,22 @@ impl Replica {
     pub(super) fn acknowledge(&mut self, ctx: &mut Context<'_>) {
         let (set, epoch) = (self.set, self.epoch());
         let Some(primary) = self.configuration.as_ref().map(|it| it.primary) else { return };
+        let following = match &self.role {
+            Role::Secondary(secondary) => &secondary.following,
+            Role::Learner(learner) => &learner.following,
+            Role::Primary(_) | Role::Outside => return,
+        };
+        let Some(link) = following.link else { return };
+        let Some(ask) = following.due else { return };
+        if !self.may_promise(ctx, primary, ask) {
+            return;
+        }
         let following = match &mut self.role {
             Role::Secondary(secondary) => &mut secondary.following,
             Role::Learner(learner) => &mut learner.following,
             Role::Primary(_) | Role::Outside => return,
         };
-        let Some(link) = following.link else { return };
-        let Some(ask) = following.due.take() else { return };
+        following.due = None;
         let accepted = following.accepted.min(self.log.appended());
         if accepted < following.accepted {
             // The log is still at it: this much now, the rest when it is appended.
@@ -237,8 +247,21 @@ impl Replica {
             return None;
         }
         let accepted = following.accepted;
+        if !self.may_promise(ctx, peer, ask) {
+            return None;
+        }
         self.promise(ctx, peer, ask);
         Some(accepted)
+    }
+
+    /// Whether an heir would know of the promise that a message of `primary` asks for. If not, the
+    /// engine is asked to remember it, and an acknowledgement that is due waits for that.
+    fn may_promise(&mut self, ctx: &mut Context<'_>, primary: Member, ask: LeaseAsk) -> bool {
+        let promise = ctx.timing.promise(ask.lease);
+        if self.bonds.tie(primary, self.epoch(), promise) {
+            self.remember(ctx);
+        }
+        self.is_remembered()
     }
 
     /// Promises what a message of `primary` asks for.
@@ -264,21 +287,23 @@ impl Replica {
         if configuration.primary != peer || configuration.contains(ctx.me) {
             return ctx.misbehaved(peer, link, "a copy run that is not its sender's to start");
         }
-        if configuration.epoch < self.epoch() {
+        let takes_any = planted(Mutant::HeirWiped);
+        if configuration.epoch < self.epoch() && !takes_any {
             return self.fence(ctx, link);
         }
         self.learn(ctx, configuration);
         let known = self.configuration.as_ref() == Some(configuration);
-        if !known || matches!(self.role, Role::Primary(_) | Role::Secondary(_)) {
+        let member = matches!(self.role, Role::Primary(_) | Role::Secondary(_));
+        if (!known || member) && !takes_any {
             return ctx.misbehaved(peer, link, "a copy run to a member");
         }
-        self.start_as_learner(ctx, committed);
-        self.dedup = Dedup::from_snapshot(dedup);
+        self.start_as_learner(ctx, committed, dedup);
         self.role = Role::Learner(Learner {
             primary: peer,
             run,
             covered: None,
             complete: false,
+            reported: false,
             following: Following { link: Some(link), accepted: committed, due: Some(ask) },
         });
         ctx.note(Note::RunStarted { set: self.set, learner: ctx.me });
@@ -329,9 +354,11 @@ impl Replica {
         }
         if through.is_none() {
             learner.complete = true;
+            self.whole_from = self.settle_at.or(Some(self.log.committed()));
             ctx.note(Note::RunEnded { set, learner: ctx.me, complete: true });
-        }
-        if let Some(link) = learner.following.link {
+            self.remember(ctx);
+            self.report_complete(ctx);
+        } else if let Some(link) = learner.following.link {
             let message = PeerMessage::ChunkStored { set, run, through };
             ctx.effect(WorkerEffect::SendPeer { link, lane: Lane::Set(set), message });
         }

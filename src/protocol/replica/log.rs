@@ -37,6 +37,20 @@ impl Log {
         Log { committed, appended: committed, ..Log::default() }
     }
 
+    /// The log that an engine gives back: all of it is appended.
+    ///
+    /// # Panics
+    /// If there is a gap: engines give back none.
+    #[must_use]
+    pub fn inherited(committed: Op, committed_epoch: Epoch, window: Vec<Entry>) -> Log {
+        let mut log = Log { committed_epoch, ..Log::starting_at(committed) };
+        for entry in window {
+            log.push(entry);
+        }
+        log.appended = log.prepared();
+        log
+    }
+
     #[must_use]
     pub fn committed(&self) -> Op {
         self.committed

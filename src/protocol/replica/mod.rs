@@ -8,6 +8,8 @@
 //!      |                       v   v     |                                      |
 //!      +---- not named ------- Primary --+                                   Outside
 //! ```
+//! An heir begins Outside with its predecessor's log, and has the role that the newest
+//! configuration gives it (see `heir`).
 //!
 //! The newest configuration that a replica learned fences it from all older ones. State that is
 //! valid in one role lives inside that role's variant; the log, the duplicate records and the
@@ -23,6 +25,7 @@ pub mod dedup;
 mod evaluate;
 pub mod explore;
 mod follow;
+pub mod heir;
 pub mod log;
 mod primary;
 mod roles;
@@ -38,6 +41,7 @@ use super::types::{Configuration, Epoch, KeySet, LinkId, Member, Op, Position, R
 use super::view::View;
 use dedup::Dedup;
 use follow::{Learner, Secondary};
+use heir::Memory;
 use log::Log;
 use primary::{Phase, Primary};
 
@@ -127,9 +131,12 @@ pub struct Replica {
     log: Log,
     dedup: Dedup,
     bonds: Bonds,
-    /// What it holds is a copy: it was a member from the set's beginning, or its copy run was
-    /// complete. What a run wiped and did not finish is none.
-    whole: bool,
+    /// What it holds is a copy once its log reaches this op: it was a member from the set's
+    /// beginning, or its copy run was complete. What a run wiped and did not finish is none.
+    whole_from: Option<Op>,
+    /// It came back with its predecessor's log, and has not learned what became of it.
+    inherits: bool,
+    memory: Memory,
     /// A copy's tombstones are kept until the committed point reaches the last chunk's op.
     settle_at: Option<Op>,
     role: Role,
@@ -145,7 +152,9 @@ impl Replica {
             log: Log::default(),
             dedup: Dedup::default(),
             bonds: Bonds::default(),
-            whole: false,
+            whole_from: None,
+            inherits: false,
+            memory: Memory::default(),
             settle_at: None,
             role: Role::Outside,
             dirty: false,
@@ -280,7 +289,7 @@ impl Replica {
     /// The answer to the metaserver's question whether this member still hears `suspect`.
     #[must_use]
     pub fn probe(&self, now: Time, suspect: Member) -> ProbeReport {
-        let (last_epoch, last_op) = if self.whole {
+        let (last_epoch, last_op) = if self.is_whole() {
             (self.log.last_epoch(), self.log.prepared())
         } else {
             Default::default()

@@ -8,6 +8,7 @@ use super::log::Log;
 use super::primary::{Phase, Primary};
 use super::{Context, Replica, Role};
 use crate::protocol::effect::{Note, WorkerEffect};
+use crate::protocol::message::DedupSnapshot;
 use crate::protocol::mutants::{Mutant, planted};
 use crate::protocol::replica::dedup::Dedup;
 use crate::protocol::types::{Configuration, Epoch, Member, Op};
@@ -23,17 +24,18 @@ impl Replica {
             .as_ref()
             .is_none_or(|known| known.loss_epoch < configuration.loss_epoch);
         let old_epoch = self.epoch();
+        let heir = std::mem::take(&mut self.inherits) && self.is_whole();
         let role = std::mem::replace(&mut self.role, Role::Outside);
         let was_primary = matches!(role, Role::Primary(_));
         self.configuration = Some(configuration.clone());
-        if reopened {
-            self.start_empty(ctx);
-        }
         let me = ctx.me;
+        if reopened {
+            self.start_empty(ctx, configuration.contains(me));
+        }
         if configuration.primary == me {
             self.become_primary(ctx, role, old_epoch, reopened);
         } else if configuration.secondaries.contains(&me) {
-            self.become_secondary(ctx, role, old_epoch, reopened);
+            self.become_secondary(ctx, role, old_epoch, reopened || heir);
         } else {
             self.become_outsider(ctx, role, old_epoch);
         }
@@ -46,17 +48,35 @@ impl Replica {
             Role::Secondary(_) => "secondary",
             Role::Learner(_) => "learner",
         };
+        self.tie_to_primary(ctx);
+        self.remember(ctx);
         ctx.note(Note::Adopted { set: self.set, epoch: configuration.epoch, role });
         self.try_open(ctx);
     }
 
-    /// A key set begins, or begins again after a loss: no replica holds anything.
-    fn start_empty(&mut self, ctx: &mut Context<'_>) {
+    /// A key set begins, or begins again after a loss: no replica holds anything, and nothing is
+    /// all that its members have to hold.
+    fn start_empty(&mut self, ctx: &mut Context<'_>, member: bool) {
         self.log = Log::default();
         self.dedup = Dedup::default();
-        self.whole = true;
+        self.whole_from = member.then_some(Op(0));
         self.settle_at = None;
-        ctx.effect(WorkerEffect::Clear { set: self.set });
+        self.clear(ctx);
+    }
+
+    /// Has the engine forget what it holds: log and duplicate records are the ones from here on.
+    fn clear(&self, ctx: &mut Context<'_>) {
+        let (at, dedup) = (self.log.committed(), self.dedup.snapshot());
+        ctx.effect(WorkerEffect::Clear { set: self.set, at, dedup });
+    }
+
+    /// A follower is about to acknowledge its primary, which an heir of it has to know.
+    fn tie_to_primary(&mut self, ctx: &Context<'_>) {
+        let Some(configuration) = &self.configuration else { return };
+        if matches!(self.role, Role::Secondary(_) | Role::Learner(_)) {
+            let promise = ctx.timing.promise(ctx.timing.lease);
+            self.bonds.tie(configuration.primary, configuration.epoch, promise);
+        }
     }
 
     fn become_primary(
@@ -80,7 +100,7 @@ impl Replica {
             }
             Role::Secondary(_) => Box::new(Primary::new(ctx.now)),
             // At birth; or a removed member that the metaserver calls back (rule 12).
-            Role::Outside if self.whole => Box::new(Primary::new(ctx.now)),
+            Role::Outside if self.is_whole() => Box::new(Primary::new(ctx.now)),
             Role::Learner(_) if planted(Mutant::LearnerPromoted) => Box::new(Primary::new(ctx.now)),
             // Never promoted (rule 5): what it holds is no copy.
             Role::Outside | Role::Learner(_) if !reopened => return,
@@ -107,7 +127,7 @@ impl Replica {
         ctx: &mut Context<'_>,
         role: Role,
         old_epoch: Epoch,
-        reopened: bool,
+        entitled: bool,
     ) {
         match role {
             Role::Primary(mut primary) => {
@@ -117,13 +137,13 @@ impl Replica {
             Role::Secondary(_) => self.role = Role::Secondary(Secondary::default()),
             Role::Learner(learner) => {
                 // Named only after its run was complete: its log is whole from here on.
-                if learner.complete || reopened {
-                    self.whole = true;
+                if learner.complete || entitled {
                     self.role = Role::Secondary(Secondary::default());
                 }
             }
+            // At birth, after a loss, or as an heir.
             Role::Outside => {
-                if reopened {
+                if entitled {
                     self.role = Role::Secondary(Secondary::default());
                 }
             }
@@ -137,6 +157,8 @@ impl Replica {
                 let primary = self.configuration.as_ref().map(|it| it.primary);
                 if primary == Some(learner.primary) {
                     self.role = Role::Learner(learner);
+                } else {
+                    self.whole_from = None;
                 }
             }
             Role::Secondary(_) | Role::Outside => {}
@@ -176,10 +198,17 @@ impl Replica {
     }
 
     /// Makes room for a copy: an outsider's old copy counts for nothing.
-    pub(super) fn start_as_learner(&mut self, ctx: &mut Context<'_>, committed: Op) {
-        ctx.effect(WorkerEffect::Clear { set: self.set });
-        self.whole = false;
+    pub(super) fn start_as_learner(
+        &mut self,
+        ctx: &mut Context<'_>,
+        committed: Op,
+        dedup: DedupSnapshot,
+    ) {
+        self.whole_from = None;
         self.log = Log::starting_at(committed);
+        self.dedup = Dedup::from_snapshot(dedup);
         self.settle_at = Some(committed);
+        self.remember(ctx);
+        self.clear(ctx);
     }
 }

@@ -26,6 +26,7 @@ use super::effect::{Ticket, WorkerEffect, WorkerInput};
 use super::limits::Limits;
 use super::message::{Answer, Operation, ReadLevel, Refusal, Registration, Request, ToMeta};
 use super::placement;
+use super::replica::heir::Inheritance;
 use super::replica::{Context, Numbers, Replica, Wishes};
 use super::time::Time;
 use super::timing::Timing;
@@ -50,6 +51,8 @@ pub struct WorkerSettings {
     pub timing: Timing,
     pub limits: Limits,
     pub start: Start,
+    /// What a durable engine gives back of this worker's key sets; empty where memory is gone.
+    pub inheritance: Vec<Inheritance>,
 }
 
 /// One worker.
@@ -63,6 +66,8 @@ pub struct Worker {
     registration: Option<Registration>,
     me: Option<Member>,
     view: View,
+    /// Until the process has its identity.
+    inheritance: Vec<Inheritance>,
     /// By key set, those of this worker only.
     replicas: Vec<Replica>,
     /// Links to followers, dialled by this worker.
@@ -85,8 +90,9 @@ pub struct Worker {
 }
 
 impl Worker {
+    /// A worker that starts at `now`.
     #[must_use]
-    pub fn new(settings: WorkerSettings) -> Worker {
+    pub fn new(settings: WorkerSettings, now: Time) -> Worker {
         let mut worker = Worker {
             worker: settings.worker,
             workers: settings.workers.max(1),
@@ -95,6 +101,7 @@ impl Worker {
             registration: None,
             me: None,
             view: View::default(),
+            inheritance: settings.inheritance,
             replicas: Vec::new(),
             dialled: BTreeMap::new(),
             links: BTreeMap::new(),
@@ -112,13 +119,13 @@ impl Worker {
         };
         match settings.start {
             Start::Register(registration) => worker.registration = Some(registration),
-            Start::Attached { member, view, .. } => worker.begin(member, view),
+            Start::Attached { member, view, .. } => worker.begin(now, member, view),
         }
         worker
     }
 
     /// The process has its identity: the replicas come to life.
-    fn begin(&mut self, member: Member, view: View) {
+    fn begin(&mut self, now: Time, member: Member, view: View) {
         self.me = Some(member);
         self.registration = None;
         let (mine, workers) = (self.worker, self.workers);
@@ -127,6 +134,15 @@ impl Worker {
             .filter(|&set| placement::worker(set, workers) == mine)
             .map(Replica::new)
             .collect();
+        for inheritance in std::mem::take(&mut self.inheritance) {
+            let index = usize::from(inheritance.set.0 / workers);
+            if let Some(replica) = self.replicas.get_mut(index)
+                && replica.set() == inheritance.set
+            {
+                *replica = Replica::heir(inheritance, now);
+            }
+        }
+        self.window_bytes = self.replicas.iter().map(|it| it.log().window_bytes()).sum();
         self.view = View { sets: view.sets.clone(), ..View::unborn(view.cluster, 0) };
         for entry in &mut self.view.sets {
             entry.configuration = None;
@@ -339,6 +355,9 @@ impl Machine for Worker {
             }
             WorkerInput::RangeDone { set, token, records, more } => {
                 self.with(set, now, effects, |it, ctx| it.on_range_done(ctx, token, records, more));
+            }
+            WorkerInput::Remembered { set, number } => {
+                self.with(set, now, effects, |it, ctx| it.on_remembered(ctx, number));
             }
             WorkerInput::Appended { set, through } => {
                 self.with(set, now, effects, |it, ctx| it.on_appended(ctx, through));

@@ -80,13 +80,14 @@ impl Worker {
         if self.me.is_some() {
             return;
         }
-        self.begin(member, view);
+        self.begin(now, member, view);
         self.view.cluster = cluster;
         self.heartbeat_at = now;
         let view = self.view.clone();
         effects.push(WorkerEffect::Registered { member, cluster, view: view.clone() });
         effects.push(WorkerEffect::ViewChanged { view });
         self.learn_view(now, effects);
+        self.end_inheritance();
     }
 
     fn on_refused(&mut self, reason: RegistrationRefusal, effects: &mut Vec<WorkerEffect>) {
@@ -110,8 +111,16 @@ impl Worker {
                 self.with(entry.set, now, effects, |it, ctx| it.learn(ctx, configuration));
             }
         }
+        self.end_inheritance();
         if !update.dead.is_empty() || !update.servers.is_empty() {
             self.with_all(now, effects, |replica, ctx| replica.on_deaths(ctx));
+        }
+    }
+
+    /// Heirs have adopted what the metaserver knows: from here on they are as any other.
+    fn end_inheritance(&mut self) {
+        for replica in &mut self.replicas {
+            replica.end_inheritance();
         }
     }
 

@@ -8,6 +8,7 @@ mod import;
 mod operate;
 mod report;
 mod status;
+mod watch;
 
 use std::io::{self, Read};
 use std::path::PathBuf;
@@ -82,8 +83,10 @@ pub enum Action {
         prefix: String,
         outstanding: usize,
     },
+    /// With `watch`, again and again, this often.
     Status {
         sets: bool,
+        watch: Option<Duration>,
     },
     WaitReady,
     Revive {
@@ -204,7 +207,8 @@ fn perform(context: &Context, action: Action) -> Result<Exit, Failure> {
         Action::Import { path, prefix, outstanding } => {
             import::run(context, &path, &prefix, outstanding)
         }
-        Action::Status { sets } => operate::status(context, sets),
+        Action::Status { sets, watch: None } => operate::status(context, sets),
+        Action::Status { sets, watch: Some(every) } => watch::run(context, sets, every),
         Action::WaitReady => operate::wait_ready(context),
         Action::Revive { sets } => operate::revive(context, sets),
         Action::Fence { member } => operate::fence(context, member),

@@ -18,8 +18,12 @@ use crate::roles::Exit;
 /// Between two looks at the status.
 const POLL: Duration = Duration::from_millis(50);
 
-fn ask(context: &Context, request: MetaRequest, within: Duration) -> Result<MetaAnswer, Failure> {
-    let answer = block_on(context.client.ask(request, within)).map_err(|error| {
+async fn ask(
+    context: &Context,
+    request: MetaRequest,
+    within: Duration,
+) -> Result<MetaAnswer, Failure> {
+    let answer = context.client.ask(request, within).await.map_err(|error| {
         let exit = match error {
             AskError::Unanswered { .. } => Exit::Unavailable,
             AskError::Unknown { .. } => Exit::Unknown,
@@ -64,15 +68,15 @@ fn misfit<T>() -> Result<T, Failure> {
     Err(Failure { exit: Exit::Unknown, words })
 }
 
-fn ask_status(context: &Context, within: Duration) -> Result<Status, Failure> {
-    match ask(context, MetaRequest::Status, within)? {
+pub(super) async fn ask_status(context: &Context, within: Duration) -> Result<Status, Failure> {
+    match ask(context, MetaRequest::Status, within).await? {
         MetaAnswer::Status(status) => Ok(*status),
         _ => misfit(),
     }
 }
 
 pub(super) fn status(context: &Context, sets: bool) -> Result<Exit, Failure> {
-    let status = ask_status(context, context.timeout)?;
+    let status = block_on(ask_status(context, context.timeout))?;
     match context.format {
         Format::Json => report::print(&words::json(&status))?,
         Format::People => print!("{}", words::table(&status, sets)),
@@ -88,7 +92,7 @@ pub(super) fn wait_ready(context: &Context) -> Result<Exit, Failure> {
         if left == Span::ZERO {
             break;
         }
-        match ask_status(context, left.into()) {
+        match block_on(ask_status(context, left.into())) {
             Ok(status) if words::is_ready(&status) => {
                 if context.format == Format::Json {
                     report::print(&json!({ "ready": true }))?;
@@ -112,7 +116,7 @@ pub(super) fn revive(context: &Context, sets: ReviveSets) -> Result<Exit, Failur
     let sets: Vec<KeySet> = match sets {
         ReviveSets::One(set) => vec![set],
         ReviveSets::AllLost => {
-            let status = ask_status(context, context.timeout)?;
+            let status = block_on(ask_status(context, context.timeout))?;
             let lost = status.sets.iter().filter(|it| it.state == SetState::Lost);
             lost.map(|it| it.set).collect()
         }
@@ -120,7 +124,7 @@ pub(super) fn revive(context: &Context, sets: ReviveSets) -> Result<Exit, Failur
     let revived = if sets.is_empty() {
         Vec::new()
     } else {
-        match ask(context, MetaRequest::Revive { sets }, context.timeout)? {
+        match block_on(ask(context, MetaRequest::Revive { sets }, context.timeout))? {
             MetaAnswer::Revived { sets } => sets,
             _ => return misfit(),
         }
@@ -137,7 +141,7 @@ pub(super) fn revive(context: &Context, sets: ReviveSets) -> Result<Exit, Failur
 }
 
 pub(super) fn fence(context: &Context, member: Member) -> Result<Exit, Failure> {
-    match ask(context, MetaRequest::Fence { member }, context.timeout)? {
+    match block_on(ask(context, MetaRequest::Fence { member }, context.timeout))? {
         MetaAnswer::Fenced => {}
         _ => return misfit(),
     }

@@ -38,6 +38,7 @@ pub struct Asked {
 pub struct Clients {
     pub address: SocketAddr,
     pub credentials: Arc<Credentials>,
+    pub reset_seed: [u8; 32],
     pub view: SharedView,
     pub requests: mpsc::Sender<Asked>,
 }
@@ -58,8 +59,11 @@ impl Clients {
     }
 
     async fn serve(self, listening: std_mpsc::Sender<Result<()>>) {
-        let options =
-            EndpointOptions { handshakes_max: HANDSHAKES_MAX, ..EndpointOptions::default() };
+        let options = EndpointOptions {
+            handshakes_max: HANDSHAKES_MAX,
+            reset_seed: Some(self.reset_seed),
+            ..EndpointOptions::default()
+        };
         let endpoint = Endpoint::bind(self.address, self.credentials.clone(), options);
         match endpoint {
             Ok(endpoint) => {

@@ -40,6 +40,7 @@ impl Ticks for MetaServer {
 pub struct Control {
     pub config: ClusterConfig,
     pub credentials: Arc<Credentials>,
+    pub reset_seed: [u8; 32],
     pub settings: MetaSettings,
     pub records: Vec<MetaRecord>,
     pub journal: Journal,
@@ -54,8 +55,10 @@ pub fn run(control: Control) -> Result<()> {
 }
 
 async fn serve(control: Control) -> Result<()> {
-    let Control { config, credentials, settings, records, journal, view, mut requests } = control;
-    let options = EndpointOptions::default();
+    let Control { config, credentials, reset_seed, settings, records, journal, view, requests } =
+        control;
+    let mut requests = requests;
+    let options = EndpointOptions { reset_seed: Some(reset_seed), ..EndpointOptions::default() };
     let endpoint = Rc::new(Endpoint::bind(config.meta().listen, credentials, options)?);
     let registered = processes(&records);
     let (persisted, mut confirmed) = mpsc::unbounded_channel();

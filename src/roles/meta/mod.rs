@@ -54,10 +54,12 @@ pub fn run(config: &ClusterConfig) -> Result<()> {
     report_differences(config, &records);
     let settings = settings(config)?;
     let view: SharedView = Arc::new(ArcSwap::from_pointee(View::default()));
+    let reset_seed = state.reset_seed()?;
     let (requests, inbox) = tokio::sync::mpsc::channel(clients::REQUESTS_WAITING_MAX);
     let clients = clients::Clients {
         address: config.meta().client_listen,
         credentials: credentials.clone(),
+        reset_seed,
         view: view.clone(),
         requests,
     };
@@ -67,6 +69,7 @@ pub fn run(config: &ClusterConfig) -> Result<()> {
     control::run(control::Control {
         config: config.clone(),
         credentials,
+        reset_seed,
         settings,
         records,
         journal,

@@ -39,6 +39,8 @@ pub(super) struct Plan {
     pub meta_identity: Identity,
     pub credentials: Arc<Credentials>,
     pub registration: Registration,
+    /// See `EndpointOptions`.
+    pub reset_seed: [u8; 32],
 }
 
 /// What a worker tells the main thread.
@@ -87,8 +89,7 @@ pub fn run(config: &ClusterConfig, id: ServerId) -> Result<()> {
         );
     };
     let state = StateDir::lock(&server.state)?;
-    let known = state.cluster()?;
-    let plan = Arc::new(plan(config, server, known)?);
+    let plan = Arc::new(plan(config, server, &state)?);
     let (reports, inbox) = mpsc::channel();
     let mut workers = Workers::start(&plan, &reports)?;
     watch_signals(reports)?;
@@ -133,11 +134,8 @@ pub fn run(config: &ClusterConfig, id: ServerId) -> Result<()> {
     bail!("all workers of server {} ended", id.0)
 }
 
-fn plan(
-    config: &ClusterConfig,
-    server: &ServerConfig,
-    known: Option<KnownCluster>,
-) -> Result<Plan> {
+fn plan(config: &ClusterConfig, server: &ServerConfig, state: &StateDir) -> Result<Plan> {
+    let known = state.cluster()?;
     let identity = config.server_identity(server.id);
     let files = config.credential_files(&identity);
     let credentials = Credentials::load(&config.ca_file(), &files.certificate, &files.key)?;
@@ -165,6 +163,7 @@ fn plan(
         meta_identity: config.meta_identity(),
         credentials: Arc::new(credentials),
         registration,
+        reset_seed: state.reset_seed()?,
     })
 }
 

@@ -230,7 +230,11 @@ impl Shell<Worker> for ServerShell {
                 inputs.push_back(WorkerInput::ChunkStored { set, run, through });
             }
             WorkerEffect::DropTombstones { set } => self.engine.drop_tombstones(set),
-            WorkerEffect::Clear { set } => self.engine.clear(set),
+            WorkerEffect::Clear { set, .. } => self.engine.clear(set),
+            // Nobody inherits what is in memory, so that there is nothing to wait for.
+            WorkerEffect::Remember { set, number, .. } => {
+                inputs.push_back(WorkerInput::Remembered { set, number });
+            }
             WorkerEffect::Registered { member, cluster, view } => {
                 self.member = Some(member);
                 self.report(Report::Registered { member, cluster, view });

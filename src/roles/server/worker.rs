@@ -12,6 +12,7 @@ use super::accept::Doorman;
 use super::dial;
 use super::shell::ServerShell;
 use super::{Plan, Report};
+use crate::clock;
 use crate::driver::{Handle, Ticks};
 use crate::net::{Endpoint, EndpointOptions};
 use crate::protocol::effect::WorkerInput;
@@ -65,6 +66,7 @@ async fn serve(
             value_bytes_max: plan.limits.value_bytes_max,
         },
         lanes_max: u32::from(plan.key_sets) + 8,
+        reset_seed: Some(plan.reset_seed),
         ..EndpointOptions::default()
     };
     // Bound before registration: whoever is registered listens (rule 11).
@@ -77,13 +79,15 @@ async fn serve(
             Start::Attached { member, cluster, view }
         }
     };
-    let machine = Worker::new(WorkerSettings {
+    let settings = WorkerSettings {
         worker,
         workers: u16::try_from(plan.server.workers.len()).unwrap_or(u16::MAX),
         timing: plan.timing,
         limits: plan.limits,
         start,
-    });
+        inheritance: Vec::new(),
+    };
+    let machine = Worker::new(settings, clock::now());
     let (done, mut finished) = queue::unbounded_channel();
     let shell = ServerShell::new(plan.clone(), worker, endpoint.clone(), reports.clone(), done);
     let driver = Handle::new(machine, shell);

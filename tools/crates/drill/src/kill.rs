@@ -1,7 +1,10 @@
 //! Servers killed under load, one after the other, each once the cluster is whole again.
 //!
 //! At the moment of the kill a probe writer waits on key sets that lost their primary; the time
-//! to its acknowledgement is what clients notice of the failure.
+//! to its acknowledgement is what clients notice of the failure. Where the metaserver started the
+//! servers itself, the kernel tells it of the death at once; with `--no-spawn` it has to suspect
+//! the silent one first, and the drill starts that server again once the probes are through: a
+//! new process that registers would be a proof of death by itself.
 
 use std::time::Duration;
 
@@ -34,6 +37,10 @@ pub struct Options {
     clients: u16,
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..))]
     key_sets: u16,
+    /// Let the drill start the servers, and the killed one again: the metaserver learns of a
+    /// death from the silence alone (heartbeat and grace), not from the kernel.
+    #[arg(long)]
+    no_spawn: bool,
 }
 
 impl Options {
@@ -47,8 +54,9 @@ impl Options {
 /// # Errors
 /// A promise was broken, or the cluster does not recover.
 pub fn run(place: &Place, options: &Options) -> Result<Report> {
-    let plan = Plan { key_sets: options.key_sets, ..Plan::default() };
-    let stage = Stage::start(place, &plan)?;
+    let spawn = !options.no_spawn;
+    let plan = Plan { key_sets: options.key_sets, spawn, ..Plan::default() };
+    let mut stage = Stage::start(place, &plan)?;
     let load = stage.load(usize::from(options.clients))?;
     let bar = bar("kill", u64::from(options.rounds))?;
     let (mut firsts, mut lasts, mut wholes) = (Vec::new(), Vec::new(), Vec::new());
@@ -61,6 +69,9 @@ pub fn run(place: &Place, options: &Options) -> Result<Report> {
         stage.kill(victim)?;
         let waits = probe(&stage.client, &load, &keys, begun)
             .with_context(|| format!("round {round}, server {}", victim.id.0))?;
+        if !spawn {
+            stage.cluster.start_server(victim.id)?;
+        }
         let recovery = stage.until_recovered(member(victim))?;
         let whole = clock::now().since(begun);
         load.check()?;
@@ -89,6 +100,7 @@ pub fn run(place: &Place, options: &Options) -> Result<Report> {
     let tally = load.finish(&stage.client)?;
     let mut report = Report::default();
     report.figure("rounds", options.rounds);
+    report.figure("servers_started_by_metaserver", spawn);
     report.figure("first_write_median_ms", ms(median(&firsts)));
     report.figure("first_write_worst_ms", ms(firsts.into_iter().max().unwrap_or_default()));
     report.figure("all_probed_sets_median_ms", ms(median(&lasts)));

@@ -1,5 +1,6 @@
 //! A cluster on this machine: its folder, its processes, and the certainty that they end.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -21,8 +22,10 @@ const KILL_PATIENCE: Duration = Duration::from_secs(10);
 /// finds all, and a second one whatever it started in that moment.
 const STOP_ROUNDS_MAX: usize = 5;
 
-/// The environment's name for the step at which a test build's metaserver dies.
+/// The environment's names for the step at which a test build's metaserver dies, and for the file
+/// that must be there for it to do so.
 const EXIT_AT: &str = "TANDEM_EXIT_AT";
+const EXIT_IF: &str = "TANDEM_EXIT_IF";
 
 /// A cluster of real processes. Dropped, it kills them all, unless `keep` was called.
 #[derive(Debug)]
@@ -31,7 +34,7 @@ pub struct Cluster {
     directory: PathBuf,
     config: ClusterConfig,
     /// Children of this process; those that the metaserver started are not among them.
-    children: Vec<Child>,
+    children: Vec<(Role, Child)>,
     keep: bool,
 }
 
@@ -104,16 +107,31 @@ impl Cluster {
     /// # Errors
     /// The process can not be started.
     pub fn start_meta(&mut self) -> Result<()> {
-        self.start("meta", &["--role", "meta"], &[])
+        self.start(Role::Meta, "meta", &["--role", "meta"], &[])
     }
 
-    /// Starts a metaserver that dies as if killed when a recovery enters `step`; needs a binary
-    /// with the feature `hooks`.
+    /// Starts a metaserver that dies as if killed when a recovery enters `step`, once
+    /// `doom_meta` was called; needs a binary with the feature `hooks`.
     ///
     /// # Errors
     /// The process can not be started.
     pub fn start_meta_to_die_at(&mut self, step: &str) -> Result<()> {
-        self.start("meta", &["--role", "meta"], &[(EXIT_AT, step)])
+        let doom = self.doom();
+        let environment = [(EXIT_AT, OsStr::new(step)), (EXIT_IF, doom.as_os_str())];
+        self.start(Role::Meta, "meta", &["--role", "meta"], &environment)
+    }
+
+    /// From now on the metaserver dies at the step that it was started for.
+    ///
+    /// # Errors
+    /// The cluster's folder can not be written.
+    pub fn doom_meta(&self) -> Result<()> {
+        File::create(self.doom()).context("writing a mark for the metaserver")?;
+        Ok(())
+    }
+
+    fn doom(&self) -> PathBuf {
+        self.directory.join("doom")
     }
 
     /// Starts a server.
@@ -122,7 +140,8 @@ impl Cluster {
     /// The process can not be started.
     pub fn start_server(&mut self, id: ServerId) -> Result<()> {
         let number = id.0.to_string();
-        self.start(&format!("server-{number}"), &["--role", "server", "--id", &number], &[])
+        let arguments = ["--role", "server", "--id", &number];
+        self.start(Role::Server(id), &format!("server-{number}"), &arguments, &[])
     }
 
     /// Starts the metaserver and those servers that it does not start itself.
@@ -138,9 +157,10 @@ impl Cluster {
 
     fn start(
         &mut self,
+        role: Role,
         name: &str,
         arguments: &[&str],
-        environment: &[(&str, &str)],
+        environment: &[(&str, &OsStr)],
     ) -> Result<()> {
         let path = self.directory.join("logs").join(format!("{name}.log"));
         let log = File::options()
@@ -161,7 +181,7 @@ impl Cluster {
             .process_group(0)
             .spawn()
             .with_context(|| format!("starting {}", self.binary.display()))?;
-        self.children.push(child);
+        self.children.push((role, child));
         Ok(())
     }
 
@@ -234,9 +254,17 @@ impl Cluster {
         bail!("processes are left: {:?}", self.processes()?)
     }
 
+    /// Whether every process of `role` that was started here has ended, with all its threads: its
+    /// ports and locks are free. (A process that is about to end is no longer in `processes`, but
+    /// may still hold them for a while.)
+    pub fn has_ended(&mut self, role: Role) -> bool {
+        self.reap();
+        self.children.iter().all(|(other, _)| *other != role)
+    }
+
     /// Collects ended children, so that none stays in the process table.
     fn reap(&mut self) {
-        self.children.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+        self.children.retain_mut(|(_, child)| matches!(child.try_wait(), Ok(None)));
     }
 }
 

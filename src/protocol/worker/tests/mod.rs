@@ -1,6 +1,8 @@
 //! Goal: what a hostile reading of the replica found stays mended; one test a finding.
 //! Method: one worker, whose peers, metaserver and store are played by hand.
 
+mod heirs;
+
 use bytes::Bytes;
 
 use super::{Start, Worker, WorkerSettings};
@@ -52,19 +54,24 @@ struct Stage {
     now: Time,
     effects: Vec<WorkerEffect>,
     requests: u64,
+    /// The engine has not made standings durable yet: nobody says `Remembered`.
+    forgetful: bool,
 }
 
 impl Stage {
     fn new(limits: Limits) -> Stage {
         let view = View::unborn(ClusterId([1; 16]), 1);
-        let worker = Worker::new(WorkerSettings {
+        let settings = WorkerSettings {
             worker: WorkerId(0),
             workers: 1,
             timing: Timing::default(),
             limits,
             start: Start::Attached { member: member(1), cluster: ClusterId([1; 16]), view },
-        });
-        Stage { worker, now: Time(1_000_000_000), effects: Vec::new(), requests: 0 }
+            inheritance: Vec::new(),
+        };
+        let now = Time(1_000_000_000);
+        let worker = Worker::new(settings, now);
+        Stage { worker, now, effects: Vec::new(), requests: 0, forgetful: false }
     }
 
     /// Hands in one input, and the completions of a store that is empty and at once done.
@@ -78,6 +85,10 @@ impl Stage {
                     WorkerEffect::Append { set, entries } => {
                         let through = entries.last().map_or(Op(0), |entry| entry.op);
                         inputs.push_back(WorkerInput::Appended { set: *set, through });
+                    }
+                    WorkerEffect::Remember { set, number, .. } if !self.forgetful => {
+                        let (set, number) = (*set, *number);
+                        inputs.push_back(WorkerInput::Remembered { set, number });
                     }
                     WorkerEffect::Read { set, token, .. } => {
                         let (set, token) = (*set, *token);
