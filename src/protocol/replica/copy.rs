@@ -77,6 +77,13 @@ impl Run {
         self.moved = super::explore::NO_TIME;
     }
 
+    /// For explorers: how long it has been complete does not count.
+    pub fn forget_since(&mut self) {
+        if let Stage::Complete { since } = &mut self.stage {
+            *since = super::explore::NO_TIME;
+        }
+    }
+
     /// For how long it has been complete; none if it is not.
     fn complete_for(&self, now: Time) -> Option<Span> {
         match self.stage {

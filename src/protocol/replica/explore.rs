@@ -4,7 +4,6 @@
 //! times that nothing will ever be compared with. This sets them all to one time. It changes
 //! nothing that such a replica does.
 
-use super::copy::Run;
 use super::{Replica, Role};
 use crate::protocol::time::{Span, Time};
 use crate::protocol::timing::Timing;
@@ -17,8 +16,10 @@ pub const NO_TIME: Time = Time(u64::MAX);
 pub struct Explored {
     /// Spans of this length never end.
     pub never: Span,
-    /// The metaserver asks whether a follower answers.
+    /// The metaserver asks whether a follower answers, and whether a member hears its primary.
     pub questions: bool,
+    /// The store still has reads to complete.
+    pub reading: bool,
 }
 
 impl Explored {
@@ -29,10 +30,23 @@ impl Explored {
 }
 
 impl Replica {
+    /// Whether no read is under way that was asked of the store.
+    #[must_use]
+    pub fn reads_nothing(&self) -> bool {
+        match &self.role {
+            Role::Primary(primary) => primary.requests.reads.is_empty(),
+            Role::Outside | Role::Secondary(_) | Role::Learner(_) => true,
+        }
+    }
+
     /// See the file's page. Promises that ended go as well: everyone who looks at promises lets
     /// go of them first.
     pub fn forget_needless(&mut self, now: Time, timing: &Timing, explored: Explored) {
         self.bonds.release(now, |_| false);
+        self.memory.forget_numbers();
+        if !explored.questions {
+            self.bonds.forget_heard();
+        }
         let Role::Primary(primary) = &mut self.role else { return };
         primary.since = NO_TIME;
         if timing.resign >= explored.never {
@@ -43,13 +57,16 @@ impl Replica {
         }
         if timing.heartbeat >= explored.never {
             primary.barrier_not_before = NO_TIME;
+            for run in primary.followers.values_mut().filter_map(|it| it.run.as_mut()) {
+                run.forget_since();
+            }
         }
         if explored.ignores_silence(timing) {
             for follower in primary.followers.values_mut() {
                 follower.heard = NO_TIME;
                 follower.moved = NO_TIME;
                 if let Some(run) = &mut follower.run {
-                    Run::forget_moved(run);
+                    run.forget_moved();
                 }
             }
         }

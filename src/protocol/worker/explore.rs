@@ -6,7 +6,7 @@ use crate::protocol::time::Time;
 
 impl Worker {
     /// Starts the numbers of beacons and heartbeats again, which name messages and decide
-    /// nothing, and forgets times that nothing will be compared with. Housekeeping is due at every
+    /// nothing, and so those of reads if there is none under way; forgets times that nothing will be compared with. Housekeeping is due at every
     /// tick, and heartbeats never, unless there is a metaserver that listens to them.
     pub fn forget_needless(&mut self, now: Time, explored: Explored) {
         self.beacon_number = 0;
@@ -17,6 +17,9 @@ impl Worker {
         }
         if self.timing.resign >= explored.never {
             self.meta_heard = NO_TIME;
+        }
+        if !explored.reading && self.replicas.iter().all(|it| it.reads_nothing()) {
+            self.numbers.token = 0;
         }
         for replica in &mut self.replicas {
             replica.forget_needless(now, &self.timing, explored);

@@ -175,3 +175,45 @@ impl Search {
         Counterexample { property, words, steps }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    //! Goal: a search sees every state, ends at its bounds, and tells the way to what is broken.
+    //! Method: the smallest worlds, with and without a planted bug.
+
+    use tandem::protocol::mutants::{Mutant, plant};
+
+    use super::*;
+
+    const BOUNDS: Bounds = Bounds { states_max: 100_000, time_max: Duration::from_secs(600) };
+
+    fn world(name: &str) -> Arc<Plan> {
+        let plan = crate::worlds::all().into_iter().find(|it| it.name == name);
+        Arc::new(plan.expect("it is one of the worlds"))
+    }
+
+    #[test]
+    fn a_small_world_is_exhausted_and_the_same_every_time() {
+        let first = explore(&world("pair"), BOUNDS);
+        let again = explore(&world("pair"), BOUNDS);
+        assert_eq!(first.end, End::Exhausted);
+        assert!(first.states > 100, "time and a write make states");
+        assert_eq!((first.states, first.steps), (again.states, again.steps));
+    }
+
+    #[test]
+    fn a_bound_is_told() {
+        let bounds = Bounds { states_max: 50, ..BOUNDS };
+        assert_eq!(explore(&world("pair"), bounds).end, End::StatesBound);
+    }
+
+    #[test]
+    fn a_planted_bug_is_found_with_the_way_to_it() {
+        plant(Some(Mutant::OpensAtOnce));
+        let outcome = explore(&world("pair-epoch"), BOUNDS);
+        plant(None);
+        let found = outcome.counterexample.expect("two primaries serve");
+        assert_eq!(found.property, "disjoint-leases");
+        assert_eq!(found.steps.len(), 2, "{:?}", found.steps);
+    }
+}

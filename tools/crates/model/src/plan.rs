@@ -35,6 +35,8 @@ pub struct Budget {
     /// Servers that lose their memory, and servers that start again.
     pub crashes: u8,
     pub restarts: u8,
+    /// Servers that start again with what their predecessor's disk holds.
+    pub returns: u8,
     /// Ticks of the clock; none = as many as it likes.
     pub ticks: Option<u8>,
 }
@@ -61,6 +63,8 @@ pub struct Plan {
     pub servers: usize,
     /// The first so many servers are members at the beginning, the very first the primary.
     pub members: usize,
+    /// The production metaserver, in place of one that may do anything at any time.
+    pub metaserver: bool,
     /// In ticks.
     pub lease: u64,
     /// Each server's clock, in parts per million of the exact rate.
@@ -75,6 +79,8 @@ pub struct Plan {
     /// Reads that wait for their store, beside the reads that are tried in every state.
     pub slow_reads: u8,
     pub budget: Budget,
+    /// Duplicate records that a key set keeps.
+    pub dedup_records_max: usize,
     /// Too large for every day.
     pub deep: bool,
     /// The bug that is planted, for the rules that the world itself keeps.
@@ -98,12 +104,12 @@ impl Plan {
             heartbeat: span(self.rerun, 11),
             lease,
             grace: Timing::grace_floor(lease),
-            suspect: NEVER,
+            suspect: if self.metaserver { ticks(2, 19) } else { NEVER },
             complain: span(self.complain, 13),
             resign: NEVER,
             retry: span(self.retry, 17),
             queue: NEVER,
-            reconnect: NEVER,
+            reconnect: if self.metaserver { ticks(1, 23) } else { NEVER },
             stop: NEVER,
         }
     }

@@ -14,6 +14,7 @@ const NONE: Budget = Budget {
     breaks: 0,
     crashes: 0,
     restarts: 0,
+    returns: 0,
     ticks: None,
 };
 
@@ -31,6 +32,7 @@ fn pair() -> Plan {
         about: "",
         servers: 2,
         members: 2,
+        metaserver: false,
         lease: 1,
         rates: WORST,
         complain: None,
@@ -39,6 +41,7 @@ fn pair() -> Plan {
         writes: &[PUT],
         slow_reads: 0,
         budget: NONE,
+        dedup_records_max: 16,
         deep: false,
         mutant: None,
     }
@@ -52,6 +55,11 @@ fn trio() -> Plan {
 /// One copy and a spare server.
 fn lone() -> Plan {
     Plan { servers: 2, members: 1, ..pair() }
+}
+
+/// Two copies and the production metaserver, which goes by its clock.
+fn governed() -> Plan {
+    Plan { metaserver: true, complain: Some(2), retry: Some(1), rerun: Some(1), ..pair() }
 }
 
 /// All worlds, the cheap ones first.
@@ -126,15 +134,16 @@ pub fn all() -> Vec<Plan> {
         },
         Plan {
             name: "pair-resign",
-            about: "two copies, a primary that is told to resign, one new epoch",
-            budget: Budget { installs: 1, resigns: 1, ..NONE },
+            about: "two copies, a primary that is told to resign, two new epochs",
+            writes: &[],
+            budget: Budget { installs: 2, resigns: 1, ..NONE },
             ..pair()
         },
         Plan {
             name: "pair-handover",
-            about: "two copies, a handover",
+            about: "two copies, a handover that may be refused, and a write",
             retry: Some(1),
-            budget: Budget { handovers: 1, ..NONE },
+            budget: Budget { handovers: 1, refusals: 1, ..NONE },
             ..pair()
         },
         Plan {
@@ -142,6 +151,73 @@ pub fn all() -> Vec<Plan> {
             about: "two copies, one new epoch, a metaserver that restarts",
             budget: Budget { installs: 1, meta_restarts: 1, ..NONE },
             ..pair()
+        },
+        Plan {
+            name: "pair-heir",
+            about: "two copies, a crash and a return with the disk, one new epoch",
+            budget: Budget { installs: 1, crashes: 1, returns: 1, ..NONE },
+            ..pair()
+        },
+        Plan {
+            name: "pair-return",
+            about: "two copies, a crash and a return with nothing, one new epoch",
+            budget: Budget { installs: 1, crashes: 1, restarts: 1, ..NONE },
+            ..pair()
+        },
+        Plan {
+            name: "lone-refused",
+            about: "one copy and a learner, a request that is refused and sent again, one new epoch",
+            retry: Some(1),
+            writes: &[],
+            budget: Budget { installs: 1, copies: 1, refusals: 1, ..NONE },
+            ..lone()
+        },
+        Plan {
+            name: "lone-retry",
+            about: "one copy and a learner, a write that is tried twice, one new epoch",
+            writes: &[RETRIED],
+            budget: Budget { installs: 1, copies: 1, ..NONE },
+            ..lone()
+        },
+        Plan {
+            name: "lone-rerun",
+            about: "one copy and a learner, a link that breaks, a second copy run, two writes",
+            rerun: Some(1),
+            writes: &[PUT, DELETE],
+            budget: Budget { copies: 1, breaks: 1, ..NONE },
+            ..lone()
+        },
+        Plan {
+            name: "lone-horizon",
+            about: "one copy that keeps one duplicate record, two writes, one tried twice",
+            dedup_records_max: 1,
+            writes: &[RETRIED, PUT],
+            ..lone()
+        },
+        Plan {
+            name: "lone-condition",
+            about: "two copies, a put and two deletes",
+            writes: &[PUT, DELETE, DELETE],
+            ..pair()
+        },
+        Plan {
+            name: "pair-removal",
+            about: "two copies, a link that breaks, a removal",
+            complain: Some(1),
+            budget: Budget { installs: 1, breaks: 1, ..NONE },
+            ..pair()
+        },
+        Plan {
+            name: "meta-restart",
+            about: "two copies and the production metaserver, which restarts; five ticks",
+            budget: Budget { meta_restarts: 1, ticks: Some(5), ..NONE },
+            ..governed()
+        },
+        Plan {
+            name: "meta-crash",
+            about: "two copies and the production metaserver, a crash; five ticks",
+            budget: Budget { crashes: 1, ticks: Some(5), ..NONE },
+            ..governed()
         },
         Plan {
             name: "trio-epoch",
@@ -153,6 +229,7 @@ pub fn all() -> Vec<Plan> {
             name: "trio-epochs",
             about: "three copies, two new epochs",
             budget: Budget { installs: 2, ..NONE },
+            deep: true,
             ..trio()
         },
     ]

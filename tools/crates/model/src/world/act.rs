@@ -71,12 +71,19 @@ pub enum Action {
     /// Someone reads at a server whose store takes its time; and that store is done.
     Read(usize),
     Stored(usize),
+    /// With the production metaserver: its disk is done, it hears a server or its heartbeat, a
+    /// server's control link is up.
+    Written,
+    MetaHears(usize),
+    Beat(usize),
+    Reach(usize),
     /// Faults.
     Break(LinkId),
     BreakControl(usize),
     RestartMeta,
     Crash(usize),
     Restart(usize),
+    Return(usize),
 }
 
 impl Action {
@@ -85,7 +92,13 @@ impl Action {
     pub fn is_delivery(&self) -> bool {
         matches!(
             self,
-            Action::Arrive { .. } | Action::Notice { .. } | Action::Hear(_) | Action::Stored(_)
+            Action::Arrive { .. }
+                | Action::Notice { .. }
+                | Action::Hear(_)
+                | Action::Stored(_)
+                | Action::Written
+                | Action::MetaHears(_)
+                | Action::Beat(_)
         )
     }
 }
@@ -100,10 +113,15 @@ impl World {
         }
         self.list_deliveries(&mut actions);
         self.list_client_actions(&mut actions);
-        self.list_meta_actions(&mut actions);
+        if self.metaserver.is_some() {
+            self.list_metaserver_actions(&mut actions);
+        } else {
+            self.list_meta_actions(&mut actions);
+        }
         self.list_faults(&mut actions);
         for server in 0..self.places.len() {
-            if self.node(server).is_some_and(Node::is_primary) {
+            let leads = self.node(server).is_some_and(Node::is_primary);
+            if leads && self.metaserver.is_none() {
                 actions.push(Action::Wake(server));
             }
         }
@@ -239,6 +257,10 @@ impl World {
             Action::Try { client, server } => world.attempt(*client, *server),
             Action::Read(server) => world.read_slowly(*server),
             Action::Stored(server) => world.stored(*server),
+            Action::Written => world.written(),
+            Action::MetaHears(server) => world.meta_hears(*server),
+            Action::Beat(server) => world.beat(*server),
+            Action::Reach(server) => world.reach(*server),
             Action::Break(link) => world.break_link(*link),
             Action::BreakControl(server) => {
                 world.budget.control_breaks -= 1;
@@ -248,6 +270,7 @@ impl World {
             Action::RestartMeta => world.restart_meta(),
             Action::Crash(server) => world.crash(*server),
             Action::Restart(server) => world.restart(*server),
+            Action::Return(server) => world.return_with_disk(*server),
         };
         if !happened {
             return None;
@@ -257,14 +280,20 @@ impl World {
         Some(world)
     }
 
-    fn tick(&mut self) -> bool {
+    /// Time passes. A datagram that is still under way never comes: one that takes longer would
+    /// give a shorter lease for a longer promise. (What streams carry may take any time.)
+    pub(super) fn tick(&mut self) -> bool {
         self.ticks += 1;
         if let Some(left) = &mut self.budget.ticks {
             *left -= 1;
         }
-        for server in 0..self.places.len() {
-            self.places[server].stale = true;
+        for link in &mut self.links {
+            link.lose_datagrams();
         }
+        for place in &mut self.places {
+            place.stale = true;
+        }
+        self.tick_metaserver();
         true
     }
 

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use tandem::protocol::effect::WorkerInput;
 use tandem::protocol::message::{PeerMessage, ToServer};
+use tandem::protocol::mutants::Mutant;
 use tandem::protocol::types::{Incarnation, LinkId, Member};
 use tandem::protocol::view::{ServerEntry, Update};
 use tandem::sim::truth::Fact;
 
 use super::World;
 use super::act::Action;
-use super::authority::{index_of, server_id};
+use super::authority::index_of;
 use super::judge::SET;
 use super::link::Side;
 
@@ -32,8 +33,13 @@ impl World {
                 if budget.control_breaks > 0 {
                     actions.push(Action::BreakControl(server));
                 }
-            } else if budget.restarts > 0 {
-                actions.push(Action::Restart(server));
+            } else {
+                if budget.restarts > 0 {
+                    actions.push(Action::Restart(server));
+                }
+                if budget.returns > 0 && place.estate.is_some() {
+                    actions.push(Action::Return(server));
+                }
             }
         }
         if budget.meta_restarts > 0 {
@@ -168,6 +174,10 @@ impl World {
     /// The metaserver starts again: it knows what is durable, and hears everyone anew.
     pub(super) fn restart_meta(&mut self) -> bool {
         self.budget.meta_restarts -= 1;
+        if self.metaserver.is_some() {
+            self.restart_metaserver();
+            return true;
+        }
         for server in 0..self.places.len() {
             self.break_control(server);
         }
@@ -178,9 +188,19 @@ impl World {
     /// some day.
     pub(super) fn crash(&mut self, server: usize) -> bool {
         self.budget.crashes -= 1;
+        self.end(server)
+    }
+
+    /// A process ends.
+    pub(super) fn end(&mut self, server: usize) -> bool {
+        if let Some(metaserver) = &mut self.metaserver {
+            Arc::make_mut(metaserver).lose(server);
+        }
         self.places[server].stale = true;
         self.places[server].control.clear();
         let Some(node) = self.places[server].node.take() else { return false };
+        let node = Arc::unwrap_or_clone(node);
+        self.places[server].estate = node.estate.map(Arc::new);
         self.learn(&Fact::Died { process: node.process });
         self.forget_attempts(node.unanswered.keys().copied());
         for link in &mut self.links {
@@ -195,14 +215,46 @@ impl World {
     /// A server starts again, with nothing: its registration proves that its predecessor is dead.
     pub(super) fn restart(&mut self, server: usize) -> bool {
         self.budget.restarts -= 1;
+        self.places[server].estate = None;
+        if self.metaserver.is_some() {
+            self.start_unregistered(server);
+            return true;
+        }
+        self.register(server, self.plan.mutant == Some(Mutant::EmptyHeir));
+        self.start(server, None);
+        true
+    }
+
+    /// A server starts again with its disk: it stands for its predecessor, unless that was proven
+    /// dead before.
+    pub(super) fn return_with_disk(&mut self, server: usize) -> bool {
+        self.budget.returns -= 1;
+        let Some(estate) = self.places[server].estate.take() else { return false };
+        let dead = self.authority.is_dead(self.authority.member(server));
+        self.register(server, !dead);
+        self.start(server, Some(Arc::unwrap_or_clone(estate)));
+        true
+    }
+
+    /// The metaserver issues the next incarnation of a server, and tells everyone.
+    fn register(&mut self, server: usize, inherits: bool) {
         let authority = Arc::make_mut(&mut self.authority);
+        let predecessor = authority.member(server);
         let last = authority.latest.iter().map(|it| it.0).max().unwrap_or_default();
         authority.latest[server] = Incarnation(last + 1);
-        let (id, incarnation) = (server_id(server), Incarnation(last + 1));
-        let servers = vec![ServerEntry { id, incarnation, workers: Vec::new() }];
+        let heir = authority.member(server);
+        let servers = vec![ServerEntry {
+            id: heir.server,
+            incarnation: heir.incarnation,
+            workers: Vec::new(),
+        }];
         self.tell_all(&ToServer::Update(Update { servers, ..Update::default() }));
-        self.start(server);
-        true
+        let now = &self.authority.configuration;
+        if inherits && now.contains(predecessor) {
+            let stand_in = |it: Member| if it == predecessor { heir } else { it };
+            let secondaries = now.secondaries.iter().copied().map(stand_in).collect();
+            self.install(stand_in(now.primary), secondaries);
+        }
     }
 
     /// The metaserver has a proof that an incarnation is dead.

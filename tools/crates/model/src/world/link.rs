@@ -140,6 +140,11 @@ impl Link {
         }
     }
 
+    pub fn lose_datagrams(&mut self) {
+        self.to_dialler.datagram = None;
+        self.to_acceptor.datagram = None;
+    }
+
     /// Nobody is attached any more.
     #[must_use]
     pub fn is_over(&self) -> bool {

@@ -18,6 +18,7 @@ pub mod client;
 mod faults;
 pub mod judge;
 pub mod link;
+mod metaserver;
 mod node;
 mod requests;
 pub mod words;
@@ -31,6 +32,7 @@ use tandem::protocol::message::{Answer, ToServer};
 use tandem::protocol::time::Time;
 use tandem::protocol::types::{Configuration, LinkId, Member};
 use tandem::sim::Process;
+use tandem::sim::estate::Estate;
 use tandem::sim::truth::Fact;
 
 pub use act::Action;
@@ -41,6 +43,7 @@ use authority::Authority;
 use client::Client;
 use judge::{Judge, SET, Violation};
 use link::Link;
+use metaserver::Metaserver;
 use node::Node;
 
 /// A server's place: the process that runs there, if any, and what is on its way from the
@@ -49,6 +52,8 @@ use node::Node;
 struct Place {
     node: Option<Arc<Node>>,
     control: VecDeque<Arc<ToServer>>,
+    /// The disk of the process that is gone.
+    estate: Option<Arc<Estate>>,
     /// Of the node, at this time.
     fingerprint: u64,
     /// What a reader would be answered here, if anything.
@@ -64,6 +69,8 @@ pub struct World {
     places: Vec<Place>,
     links: Vec<Link>,
     authority: Arc<Authority>,
+    /// In its place, in worlds that have one.
+    metaserver: Option<Arc<Metaserver>>,
     clients: Vec<Client>,
     slow_reads: u8,
     judge: Arc<Judge>,
@@ -95,12 +102,17 @@ impl World {
             links_made: vec![0; plan.servers * plan.servers],
             violation: None,
             authority: Arc::new(authority),
+            metaserver: plan.metaserver.then(|| Arc::new(Metaserver::new(&plan))),
             plan,
         };
+        if world.metaserver.is_some() {
+            world.found();
+            return world;
+        }
         let configuration = world.authority.configuration.clone();
         world.learn(&Fact::Configured { set: SET, configuration: &configuration });
         for server in (0..world.places.len()).rev() {
-            world.start(server);
+            world.start(server, None);
         }
         world.settle_down();
         world.refresh();
@@ -211,7 +223,11 @@ impl World {
             }
             let (clock, now) = (self.clock(server), self.now(server));
             let place = &mut self.places[server];
-            place.fingerprint = place.node.as_ref().map_or(0, |it| it.fingerprint(clock));
+            place.fingerprint = match (&place.node, &place.estate) {
+                (Some(node), _) => node.fingerprint(clock),
+                (None, Some(estate)) => of_estate(estate),
+                (None, None) => 0,
+            };
             place.answer = place.node.as_ref().and_then(|it| it.answer(now)).map(Arc::new);
         }
         self.judge_readers();
@@ -252,6 +268,8 @@ impl World {
             fingerprint.finish().hash(&mut sum);
         }
         self.authority.hash(&mut sum);
+        let metaserver = self.metaserver.as_ref().map(|it| it.fingerprint(self.meta_clock()));
+        metaserver.hash(&mut sum);
         self.clients.hash(&mut sum);
         self.slow_reads.hash(&mut sum);
         self.judge_fingerprint.hash(&mut sum);
@@ -259,4 +277,11 @@ impl World {
         (self.processes, &self.links_made, self.violation.is_some()).hash(&mut sum);
         sum.finish()
     }
+}
+
+fn of_estate(estate: &Estate) -> u64 {
+    let mut fingerprint = Fingerprint::timeless();
+    estate.inheritance().hash(&mut fingerprint);
+    estate.store().hash(&mut fingerprint);
+    fingerprint.finish()
 }

@@ -20,10 +20,11 @@ use tandem::protocol::limits::Limits;
 use tandem::protocol::message::{Answer, Request, ToMeta, ToServer};
 use tandem::protocol::replica::explore::Explored;
 use tandem::protocol::time::{Span, Time};
-use tandem::protocol::types::{ClusterId, Epoch, Member, WorkerId};
+use tandem::protocol::types::{ClusterId, Epoch, Incarnation, Member, WorkerId};
 use tandem::protocol::view::Resignation;
 use tandem::protocol::worker::{Start, Worker, WorkerSettings};
 use tandem::sim::Process;
+use tandem::sim::estate::Estate;
 use tandem::sim::truth::Fact;
 use tandem::store::{ChunkRange, Engine, MemoryEngine};
 
@@ -33,22 +34,30 @@ use super::client::{READER, read};
 use super::judge::{SET, Violation};
 use crate::hash::{Clock, Fingerprint};
 
-/// The metaserver of these worlds asks nothing, and what never ends in `plan` never ends.
-const EXPLORED: Explored = Explored { never: Span(1 << 39), questions: false };
-
 /// A process.
-#[derive(Clone, Debug, Hash)]
+#[derive(Clone, Debug)]
 pub struct Node {
     pub member: Member,
     pub process: Process,
     pub worker: Worker,
     pub engine: MemoryEngine,
+    /// What its disk holds, in worlds where servers return.
+    pub estate: Option<Estate>,
     /// Peers that it wants a link to.
     pub wanted: BTreeSet<Member>,
     pub unanswered: BTreeMap<Ticket, Request>,
     pub viewed: Epoch,
     /// Reads that its store has not done yet.
     pub reading: VecDeque<WorkerInput>,
+}
+
+/// The disk goes without saying: everything that the worker knows is on it at once.
+impl Hash for Node {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        let Node { member, process, worker, engine, estate: _, .. } = self;
+        (member, process, worker, engine).hash(hasher);
+        (&self.wanted, &self.unanswered, self.viewed, &self.reading).hash(hasher);
+    }
 }
 
 impl Node {
@@ -94,36 +103,70 @@ impl Node {
 }
 
 impl World {
-    /// Starts a process of the latest incarnation, which registers and is told everything.
-    pub(super) fn start(&mut self, server: usize) {
+    /// Starts a process of the latest incarnation, which registers and is told everything; with
+    /// its predecessor's disk, if that is not lost.
+    pub(super) fn start(&mut self, server: usize, estate: Option<Estate>) {
         let (member, view) = (self.authority.member(server), self.authority.view());
-        let process = self.next_process();
         let cluster = ClusterId::default();
-        let start = Start::Attached { member, cluster, view };
-        let worker = Worker::new(WorkerSettings {
+        let copies: Vec<_> = estate.iter().flat_map(Estate::copies).collect();
+        let process = self.next_process();
+        self.put(server, process, member, Start::Attached { member, cluster, view }, estate);
+        for (set, applied, log) in copies {
+            self.learn(&Fact::Inherited { process, set, applied, log: &log });
+        }
+        self.learn(&Fact::Registered { process, member });
+        self.feed(server, WorkerInput::MetaUp);
+        let greeting = ToServer::Update(self.authority.greeting());
+        self.feed(server, WorkerInput::FromMeta(greeting));
+        self.wake(server);
+    }
+
+    /// Starts a process that has to register with the production metaserver first.
+    pub(super) fn start_unregistered(&mut self, server: usize) {
+        let process = self.next_process();
+        let registration = World::registration(server, process);
+        let member = Member { server: registration.server, incarnation: Incarnation(0) };
+        self.put(server, process, member, Start::Register(registration), None);
+        self.wake(server);
+    }
+
+    fn put(
+        &mut self,
+        server: usize,
+        process: Process,
+        member: Member,
+        start: Start,
+        estate: Option<Estate>,
+    ) {
+        let limits = self.limits();
+        let settings = WorkerSettings {
             worker: WorkerId(0),
             workers: 1,
             timing: self.plan.timing(),
-            limits: Limits::default(),
+            limits,
             start,
-        });
+            inheritance: estate.as_ref().map(Estate::inheritance).unwrap_or_default(),
+        };
+        let engine = estate.as_ref().map_or_else(|| MemoryEngine::new(1), Estate::store);
+        let keeps = self.plan.budget.returns > 0;
         let node = Node {
             member,
             process,
-            worker,
-            engine: MemoryEngine::new(1),
+            worker: Worker::new(settings, self.now(server)),
+            engine,
+            estate: estate.or_else(|| keeps.then(|| Estate::new(1, &limits))),
             wanted: BTreeSet::new(),
             unanswered: BTreeMap::new(),
             viewed: Epoch(0),
             reading: VecDeque::new(),
         };
         self.places[server].node = Some(Arc::new(node));
+        self.places[server].stale = true;
         self.learn(&Fact::Started { process, server: member.server });
-        self.learn(&Fact::Registered { process, member });
-        self.feed(server, WorkerInput::MetaUp);
-        let greeting = ToServer::Update(self.authority.greeting());
-        self.feed(server, WorkerInput::FromMeta(greeting));
-        self.wake(server);
+    }
+
+    fn limits(&self) -> Limits {
+        Limits { dedup_records_max: self.plan.dedup_records_max, ..Limits::default() }
     }
 
     /// Lets a server do what its clock asks for.
@@ -134,6 +177,7 @@ impl World {
     /// Hands an input to a server, and everything that follows from it at once.
     pub(super) fn feed(&mut self, server: usize, input: WorkerInput) {
         let now = self.now(server);
+        let questions = self.metaserver.is_some();
         let mut inputs = VecDeque::from([input]);
         let mut kept_house = false;
         while let Some(input) = inputs.pop_front() {
@@ -152,7 +196,10 @@ impl World {
             let mut effects = Vec::new();
             let worker = &mut node.worker;
             let handled = catch_unwind(AssertUnwindSafe(|| worker.handle(now, input, &mut effects)));
-            worker.forget_needless(now, EXPLORED);
+            // The metaserver asks nothing, and what never ends in `plan` never ends.
+            let reading = !node.reading.is_empty();
+            let explored = Explored { never: Span(1 << 39), questions, reading };
+            node.worker.forget_needless(now, explored);
             if let Err(panic) = handled {
                 let words = format!("s{}: {}", server + 1, told(&*panic));
                 return self.violated(Violation { property: "assertion", words });
@@ -194,7 +241,16 @@ impl World {
                     it.send(side.other(), lane, message);
                 }
             }
-            WorkerEffect::SendMeta { message } => self.hear(message),
+            WorkerEffect::SendMeta { message } => self.hear(server, message),
+            WorkerEffect::SendMetaDatagram { message } => {
+                if let Some(metaserver) = &mut self.metaserver {
+                    Arc::make_mut(metaserver).hear_datagram(server, message);
+                }
+            }
+            WorkerEffect::Registered { member, .. } => self.registered(server, process, member),
+            WorkerEffect::Deposed { .. } => {
+                self.end(server);
+            }
             WorkerEffect::Reply { ticket, answer } => {
                 self.reply(server, process, ticket, &answer);
             }
@@ -211,9 +267,6 @@ impl World {
             WorkerEffect::Note { note: Note::Misbehaved { .. } | Note::Paused { .. } }
             | WorkerEffect::Note { note: Note::Resigned { .. } | Note::Adopted { .. } }
             | WorkerEffect::Note { note: Note::RunStarted { .. } | Note::RunEnded { .. } }
-            | WorkerEffect::SendMetaDatagram { .. }
-            | WorkerEffect::Registered { .. }
-            | WorkerEffect::Deposed { .. }
             | WorkerEffect::MayExit
             | WorkerEffect::HeldUp { .. } => {}
             WorkerEffect::Read { .. }
@@ -223,13 +276,17 @@ impl World {
             | WorkerEffect::Apply { .. }
             | WorkerEffect::StoreChunk { .. }
             | WorkerEffect::DropTombstones { .. }
+            | WorkerEffect::Remember { .. }
             | WorkerEffect::Clear { .. } => self.perform_store(server, process, effect, inputs),
         }
     }
 
     /// Takes in what a server says to the metaserver. Hints and heartbeats say nothing to one
     /// that may do anything at any time.
-    fn hear(&mut self, message: ToMeta) {
+    fn hear(&mut self, server: usize, message: ToMeta) {
+        if let Some(metaserver) = &mut self.metaserver {
+            return Arc::make_mut(metaserver).hear(server, message);
+        }
         match message {
             ToMeta::Change { id, epoch, kind, .. } => {
                 Arc::make_mut(&mut self.authority).inbox.insert(Asked { id, epoch, kind });
@@ -258,6 +315,12 @@ impl World {
         inputs: &mut VecDeque<WorkerInput>,
     ) {
         let Some(node) = self.node_mut(server) else { return };
+        if let Some(estate) = &mut node.estate
+            && !matches!(effect, WorkerEffect::Read { .. } | WorkerEffect::ReadRange { .. })
+        {
+            estate.write(&effect);
+            estate.sync_all();
+        }
         let engine = &mut node.engine;
         match effect {
             WorkerEffect::Read { set, token, key } => {
@@ -297,7 +360,10 @@ impl World {
                 inputs.push_back(WorkerInput::ChunkStored { set, run, through });
             }
             WorkerEffect::DropTombstones { set } => engine.drop_tombstones(set),
-            WorkerEffect::Clear { set } => {
+            WorkerEffect::Remember { set, number, .. } => {
+                inputs.push_back(WorkerInput::Remembered { set, number });
+            }
+            WorkerEffect::Clear { set, .. } => {
                 engine.clear(set);
                 self.learn(&Fact::Cleared { process, set });
             }

@@ -118,6 +118,10 @@ impl World {
             }
             Action::Read(server) => format!("a slow read begins at {}", s(*server)),
             Action::Stored(server) => format!("the store of {} has read", s(*server)),
+            Action::Written => "the metaserver's disk is done".to_owned(),
+            Action::MetaHears(server) => format!("the metaserver hears {}", s(*server)),
+            Action::Beat(server) => format!("a heartbeat of {} arrives", s(*server)),
+            Action::Reach(server) => format!("{} reaches the metaserver", s(*server)),
             Action::Break(link) => {
                 let link = self.links.iter().find(|it| it.id == *link);
                 let names = link.map(|it| (s(it.dialler), s(it.acceptor))).unwrap_or_default();
@@ -127,6 +131,7 @@ impl World {
             Action::RestartMeta => "the metaserver starts again".to_owned(),
             Action::Crash(server) => format!("{} crashes and loses its memory", s(*server)),
             Action::Restart(server) => format!("{} starts again, with nothing", s(*server)),
+            Action::Return(server) => format!("{} starts again, with its disk", s(*server)),
         }
     }
 
