@@ -118,6 +118,13 @@ impl Bonds {
         others.map(|(_, bond)| bond.bound_until).max().filter(|&until| until > now)
     }
 
+    /// For explorers in whose worlds nobody asks `hears`.
+    pub(crate) fn forget_heard(&mut self) {
+        for bond in self.by_primary.values_mut() {
+            bond.heard_until = bond.bound_until;
+        }
+    }
+
     /// Whether `primary` may still hold a lease that this replica granted.
     #[must_use]
     pub fn hears(&self, primary: Member, now: Time) -> bool {

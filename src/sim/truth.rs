@@ -147,7 +147,7 @@ pub enum Fact<'a> {
 }
 
 /// A write at its place in a key set.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Committed {
     pub fingerprint: u64,
     pub key: Key,
@@ -186,7 +186,7 @@ pub fn fingerprint(entry: &Entry) -> u64 {
 }
 
 /// What one process holds of one key set.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub struct Copy {
     /// Entries that are not applied yet.
     pub log: BTreeMap<Op, u64>,
@@ -206,7 +206,7 @@ impl Copy {
 }
 
 /// All facts so far, added up.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub struct Truth {
     pub configurations: BTreeMap<KeySet, Configuration>,
     pub history: BTreeMap<(KeySet, Epoch), Configuration>,

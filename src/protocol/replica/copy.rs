@@ -72,6 +72,18 @@ impl Run {
         matches!(self.stage, Stage::Complete { .. })
     }
 
+    /// For explorers: when a chunk was last stored does not count.
+    pub fn forget_moved(&mut self) {
+        self.moved = super::explore::NO_TIME;
+    }
+
+    /// For explorers: how long it has been complete does not count.
+    pub fn forget_since(&mut self) {
+        if let Stage::Complete { since } = &mut self.stage {
+            *since = super::explore::NO_TIME;
+        }
+    }
+
     /// For how long it has been complete; none if it is not.
     fn complete_for(&self, now: Time) -> Option<Span> {
         match self.stage {

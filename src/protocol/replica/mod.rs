@@ -23,6 +23,7 @@ mod commit;
 mod copy;
 pub mod dedup;
 mod evaluate;
+pub mod explore;
 mod follow;
 pub mod heir;
 pub mod log;

@@ -11,6 +11,7 @@
 //! inputs leaves to send goes out at the next `Tick`, which the deadline asks for at once.
 
 mod beacons;
+mod explore;
 mod leave;
 mod orders;
 mod peers;

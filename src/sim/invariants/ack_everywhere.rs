@@ -10,7 +10,7 @@ use crate::protocol::time::Time;
 use crate::sim::truth::{Fact, Truth};
 
 /// See the file's page.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub struct AckEverywhere;
 
 impl Invariant for AckEverywhere {

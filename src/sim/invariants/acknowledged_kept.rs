@@ -10,7 +10,7 @@ use crate::protocol::types::{KeySet, LossEpoch, Op};
 use crate::sim::truth::{Fact, Truth, WriteId, write_id};
 
 /// See the file's page.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub struct AcknowledgedKept {
     acknowledged: BTreeMap<KeySet, BTreeMap<(LossEpoch, Op), WriteId>>,
 }

@@ -5,7 +5,7 @@ use crate::protocol::time::Time;
 use crate::sim::truth::{Fact, Truth, write_id};
 
 /// See the file's page.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub struct AppliedOnce;
 
 impl Invariant for AppliedOnce {

@@ -15,7 +15,7 @@ pub const UNANSWERED_MAX: usize = 16_384;
 pub const LOGGED_MAX: usize = 8_192;
 
 /// See the file's page.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub struct BoundedQueues {
     unanswered: BTreeMap<Process, usize>,
 }

@@ -6,7 +6,7 @@ use crate::protocol::time::Time;
 use crate::sim::truth::{Fact, Truth, fingerprint};
 
 /// See the file's page.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub struct CommittedPrefix;
 
 impl Invariant for CommittedPrefix {

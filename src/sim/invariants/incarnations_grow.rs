@@ -10,7 +10,7 @@ use crate::sim::Process;
 use crate::sim::truth::{Fact, Truth};
 
 /// See the file's page.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub struct IncarnationsGrow {
     latest: BTreeMap<ServerId, (Incarnation, Process)>,
 }

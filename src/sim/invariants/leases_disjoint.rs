@@ -12,7 +12,7 @@ use crate::protocol::types::{Epoch, KeySet};
 use crate::sim::truth::{Fact, Truth};
 
 /// See the file's page.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub struct LeasesDisjoint {
     opened: BTreeMap<KeySet, Epoch>,
 }

@@ -53,7 +53,7 @@ impl fmt::Display for Violation {
 }
 
 /// All properties that are judged fact by fact.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub struct Invariants {
     ack_everywhere: ack_everywhere::AckEverywhere,
     acknowledged_kept: acknowledged_kept::AcknowledgedKept,

@@ -11,7 +11,7 @@ use crate::sim::Process;
 use crate::sim::truth::{Fact, Truth};
 
 /// See the file's page.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub struct OnePrimary {
     opened: BTreeMap<(KeySet, Epoch), Process>,
 }

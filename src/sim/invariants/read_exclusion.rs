@@ -12,7 +12,7 @@ use crate::protocol::types::{Epoch, KeySet, LossEpoch};
 use crate::sim::truth::{Fact, Truth};
 
 /// See the file's page.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub struct ReadExclusion {
     answered: BTreeMap<KeySet, (LossEpoch, Epoch)>,
 }

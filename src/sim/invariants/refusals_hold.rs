@@ -8,7 +8,7 @@ use crate::protocol::types::{KeySet, Revision};
 use crate::sim::truth::{Ending, Fact, Truth, WriteId, write_id};
 
 /// See the file's page.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub struct RefusalsHold {
     refused: BTreeSet<WriteId>,
     /// Where each write was applied first.

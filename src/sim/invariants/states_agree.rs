@@ -12,7 +12,7 @@ use crate::sim::Process;
 use crate::sim::truth::{Fact, Truth};
 
 /// See the file's page.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub struct StatesAgree {
     /// The first digest of each place, and whose it was.
     digests: BTreeMap<(KeySet, LossEpoch, Op), (u64, Process)>,

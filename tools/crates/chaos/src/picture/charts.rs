@@ -112,9 +112,13 @@ impl Drawing<'_> {
             let part = (ms.max(1.0).log10() / 4.0).min(1.0);
             place.y + place.height - 4.0 - part * (place.height - 12.0)
         };
-        for (ms, words) in
-            [(1.0, "1 ms"), (10.0, "10 ms"), (100.0, "100 ms"), (1_000.0, "1 s"), (10_000.0, "10 s")]
-        {
+        for (ms, words) in [
+            (1.0, "1 ms"),
+            (10.0, "10 ms"),
+            (100.0, "100 ms"),
+            (1_000.0, "1 s"),
+            (10_000.0, "10 s"),
+        ] {
             self.page.line((LEFT, y(ms)), (RIGHT, y(ms)), GRID, "");
             self.page.text(LEFT - 8.0, y(ms) + 4.0, SMALL.end(), words);
         }
