@@ -95,7 +95,7 @@ impl Drawing<'_> {
         for (rate, words) in [(calm, "undisturbed"), (calm / 5.0, "a fifth of it")] {
             self.page.line((LEFT, y(rate)), (RIGHT, y(rate)), GOOD, "6 4");
             let font = Font::new(10.0, GOOD).end();
-            self.page.text(RIGHT - 4.0, y(rate) - 3.0, font, words);
+            self.page.note(RIGHT - 4.0, y(rate) - 3.0, font, words);
         }
         self.page.text(LEFT - 8.0, place.y + 14.0, SMALL.end(), &format!("{most:.0} /s"));
         self.page.text(LEFT - 8.0, zero + 4.0, SMALL.end(), "0");
@@ -112,15 +112,19 @@ impl Drawing<'_> {
             let part = (ms.max(1.0).log10() / 4.0).min(1.0);
             place.y + place.height - 4.0 - part * (place.height - 12.0)
         };
-        for (ms, words) in
-            [(1.0, "1 ms"), (10.0, "10 ms"), (100.0, "100 ms"), (1_000.0, "1 s"), (10_000.0, "10 s")]
-        {
+        for (ms, words) in [
+            (1.0, "1 ms"),
+            (10.0, "10 ms"),
+            (100.0, "100 ms"),
+            (1_000.0, "1 s"),
+            (10_000.0, "10 s"),
+        ] {
             self.page.line((LEFT, y(ms)), (RIGHT, y(ms)), GRID, "");
             self.page.text(LEFT - 8.0, y(ms) + 4.0, SMALL.end(), words);
         }
         let grace = self.outcome.grace.as_millis() as f64;
         self.page.line((LEFT, y(grace)), (RIGHT, y(grace)), GOOD, "6 4");
-        self.page.text(RIGHT - 4.0, y(grace) - 3.0, Font::new(10.0, GOOD).end(), "grace");
+        self.page.note(RIGHT - 4.0, y(grace) - 3.0, Font::new(10.0, GOOD).end(), "grace");
         for (part, colour, width) in [(0.99, "#e8843c", 1.3), (0.5, WRITES, 1.6)] {
             let points: Vec<(f64, f64)> = buckets
                 .iter()

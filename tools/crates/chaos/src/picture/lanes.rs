@@ -95,14 +95,26 @@ impl Drawing<'_> {
     fn legend(&mut self, y: f64) {
         let mut x = 880.0;
         for (colour, words) in STEP_COLOURS.into_iter().zip(STEPS.map(|it| it.1)) {
-            self.page.rect(Place { x, y: y + 5.0, width: 11.0, height: 11.0 }, colour, 1.0, 2.0, "");
+            self.page.rect(
+                Place { x, y: y + 5.0, width: 11.0, height: 11.0 },
+                colour,
+                1.0,
+                2.0,
+                "",
+            );
             self.page.text(x + 15.0, y + 14.0, SMALL, words);
             x += 36.0 + 6.3 * words.len() as f64;
         }
         let states =
             [("#d9efe2", "up"), ("#f8d9a8", "suspected"), ("#cfd6e0", "leaving"), (INK, "dead")];
         for (colour, words) in states {
-            self.page.rect(Place { x, y: y + 5.0, width: 11.0, height: 11.0 }, colour, 1.0, 2.0, "");
+            self.page.rect(
+                Place { x, y: y + 5.0, width: 11.0, height: 11.0 },
+                colour,
+                1.0,
+                2.0,
+                "",
+            );
             self.page.text(x + 15.0, y + 14.0, SMALL, words);
             x += 34.0 + 6.3 * words.len() as f64;
         }
@@ -187,8 +199,7 @@ impl Drawing<'_> {
             }
             let until = seen.get(index).map_or(self.outcome.end, |it| it.0);
             let (x, end) = (self.x(seen[from].0), self.x(until));
-            let (colour, hint) =
-                if seen[from].1 { ("#d9efe2", "") } else { (SOFT, "no answer") };
+            let (colour, hint) = if seen[from].1 { ("#d9efe2", "") } else { (SOFT, "no answer") };
             let place = Place { x, y, width: end - x, height: 14.0 };
             self.page.rect(place, colour, 0.9, 0.0, hint);
             from = index;
