@@ -5,7 +5,7 @@
 //! than one that the nemesis brought about breaks the run.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -35,6 +35,9 @@ struct Shared {
     cluster: Cluster,
     /// Who should run.
     expected: BTreeSet<Role>,
+    /// Who should run and was not seen at the last look: a process that was just started has
+    /// no command line yet for an instant.
+    missed: BTreeSet<Role>,
 }
 
 impl Stage {
@@ -48,7 +51,7 @@ impl Stage {
         let plan = Plan { spawn: false, hosts: Hosts::Each(hosts), ..plan };
         let cluster = Cluster::create(binary, folder, &plan)?;
         let config = cluster.config().clone();
-        let shared = Shared { cluster, expected: BTreeSet::new() };
+        let shared = Shared { cluster, expected: BTreeSet::new(), missed: BTreeSet::new() };
         Ok(Stage { topology, config, shared: Arc::new(Mutex::new(shared)) })
     }
 
@@ -77,6 +80,7 @@ impl Stage {
             Role::Client => anyhow::bail!("clients are part of this process"),
         }
         shared.expected.insert(role);
+        shared.missed.remove(&role);
         Ok(())
     }
 
@@ -133,11 +137,6 @@ impl Stage {
         shared.cluster.stop()
     }
 
-    /// Where the processes log.
-    pub fn logs(&self) -> PathBuf {
-        self.lock().cluster.directory().join("logs")
-    }
-
     /// A client whose sockets are in the network of `node`.
     ///
     /// # Errors
@@ -169,16 +168,37 @@ impl Stage {
     fn look(&self) -> Result<(), String> {
         let mut shared = self.lock();
         let running = shared.cluster.processes().map_err(|error| format!("{error:#}"))?;
-        let missing = |role: &Role| !running.iter().any(|it| it.role == *role);
-        let ended: Vec<Role> = shared.expected.iter().copied().filter(missing).collect();
-        for role in &ended {
-            shared.expected.remove(role);
+        let ended = shared.ended(|role| running.iter().any(|it| it.role == role));
+        let names: Vec<String> = ended.into_iter().map(name).collect();
+        if names.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("ended by itself: {}", names.join(", ")))
         }
-        if ended.is_empty() { Ok(()) } else { Err(format!("ended by itself: {ended:?}")) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shared {
+    /// Who should run and was missed twice in a row; nobody waits for it any more.
+    fn ended(&mut self, runs: impl Fn(Role) -> bool) -> Vec<Role> {
+        let missed: BTreeSet<Role> =
+            self.expected.iter().copied().filter(|&it| !runs(it)).collect();
+        let ended: Vec<Role> = missed.intersection(&self.missed).copied().collect();
+        self.expected.retain(|it| !ended.contains(it));
+        self.missed = missed;
+        ended
+    }
+}
+
+fn name(role: Role) -> String {
+    match role {
+        Role::Meta => Node::Meta.to_string(),
+        Role::Server(id) => Node::server(id).to_string(),
+        Role::Client => "a client".to_owned(),
     }
 }
 

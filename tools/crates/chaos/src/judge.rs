@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tandem::protocol::time::{Span, Time};
 use tandem::protocol::types::KeySet;
+use tandem_history::{Conclusion, Options, Tally, check};
 
 use crate::load::{Ending, Sample};
 use crate::nodes::Node;
@@ -32,6 +33,8 @@ pub struct Findings {
     pub calm_per_s: f64,
     pub chaos_per_s: f64,
     pub served: Served,
+    /// What each checker says of the keys of the history.
+    pub checks: Vec<(&'static str, Tally)>,
     /// Times in which a key set took no write, in the order of their beginning.
     pub pauses: Vec<Pause>,
 }
@@ -39,11 +42,11 @@ pub struct Findings {
 /// Seconds under chaos.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Served {
-    /// With a key set and a client that no fault touched, or had just touched.
+    /// With a key set and a client that no fault blocked, or had just blocked.
     pub demanded: u64,
     /// Demanded, and nothing was served.
     pub starved: u64,
-    /// In which faults touched everything.
+    /// In which faults blocked everything.
     pub exempt: u64,
 }
 
@@ -75,6 +78,7 @@ pub fn judge(outcome: &Outcome, verdict: &Verdict) -> Findings {
         calm_per_s: rate(outcome.begin, outcome.calm_end),
         chaos_per_s: rate(outcome.calm_end, outcome.chaos_end),
         served: served(outcome),
+        checks: checks(outcome, verdict),
         pauses: pauses(outcome),
     };
     let Findings { calm_per_s, chaos_per_s, served, .. } = &findings;
@@ -85,11 +89,28 @@ pub fn judge(outcome: &Outcome, verdict: &Verdict) -> Findings {
     }
     if served.starved > 0 {
         verdict.note(format!(
-            "in {} of {} seconds nothing was served on key sets that no fault touched",
+            "in {} of {} seconds nothing was served on key sets that no fault blocked",
             served.starved, served.demanded
         ));
     }
     findings
+}
+
+/// Whether the history is linearizable.
+fn checks(outcome: &Outcome, verdict: &Verdict) -> Vec<(&'static str, Tally)> {
+    let options = Options { key_sets: Some(outcome.key_sets), ..Options::default() };
+    let verdicts = check(&outcome.history, &options);
+    for of_one in &verdicts.verdicts {
+        for violation in of_one.violations() {
+            let checker = of_one.checker.name();
+            verdict.note(format!("not linearizable ({checker}): {}", violation.words));
+        }
+    }
+    if verdicts.conclusion() == Conclusion::Undecided {
+        let open = verdicts.open_keys();
+        verdict.note(format!("no checker could decide on {} keys: {open:?}", open.len()));
+    }
+    verdicts.verdicts.iter().map(|it| (it.checker.name(), it.tally())).collect()
 }
 
 fn served(outcome: &Outcome) -> Served {
@@ -120,7 +141,7 @@ fn served(outcome: &Outcome) -> Served {
     served
 }
 
-/// A second, and everything that may still touch it.
+/// A second, and everything that may still block it.
 struct Window<'a> {
     faults: Vec<&'a Record>,
     /// Who held each key set meanwhile.
@@ -139,16 +160,16 @@ impl Window<'_> {
         if let Some(absent) = felt(from).filter(meta).map(|it| it.begin).min() {
             from = from.min(absent - AFTERMATH);
         }
-        let faults = felt(from).collect();
+        let faults = felt(from).filter(|it| it.kind.blocks()).collect();
         let members = members(&outcome.fortunes, from, end);
         Window { faults, members }
     }
 
-    /// Whether no fault touches `client`, the members of `set`, or what is between them.
+    /// Whether no fault blocks `client`, the members of `set`, or what is between them.
     fn is_free(&self, client: Node, set: usize) -> bool {
         let concerned = |it: &Node| *it == client || self.members[set].contains(it);
         self.faults.iter().all(|fault| {
-            !fault.nodes.iter().any(|it| concerned(it))
+            !fault.nodes.iter().any(concerned)
                 && !fault.edges.iter().any(|it| concerned(&it.from) && concerned(&it.to))
         })
     }
@@ -269,6 +290,7 @@ mod tests {
         };
         Outcome {
             seed: 1,
+            key_sets: 1,
             begin: at(0),
             calm_end: at(10_000),
             chaos_end: at(20_000),
@@ -320,12 +342,34 @@ mod tests {
         assert_eq!(starved(vec![fault(vec![], vec![Edge::new(one, two)], 11_500, 12_500)]), 0);
         let near = Edge::new(one, Node::Client(1));
         assert_eq!(starved(vec![fault(vec![], vec![near], 13_000, 14_000)]), 0);
-        // What is long over, or strikes others, or the metaserver only, does not.
+        // What is long over, strikes others, the metaserver only, or does not block, does not.
         assert_eq!(starved(vec![fault(vec![two], vec![], 9_000, 10_500)]), 1);
         assert_eq!(starved(vec![fault(vec![three], vec![], 14_000, 14_500)]), 1);
         assert_eq!(starved(vec![fault(vec![Node::Meta], vec![], 13_000, 15_000)]), 1);
         let far = Edge::new(one, Node::Meta);
         assert_eq!(starved(vec![fault(vec![], vec![far], 13_000, 15_000)]), 1);
+        let slow = fault(vec![], vec![Edge::new(one, two)], 13_000, 15_000);
+        assert_eq!(starved(vec![Record { kind: Kind::Delay, ..slow }]), 1);
+    }
+
+    #[test]
+    fn a_history_that_is_not_linearizable_breaks_the_run() {
+        let line = |process: u64, op: &str, arg: &str, result: &str, ns: u64| {
+            format!(
+                "{{\"process\":{process},\"op\":\"{op}\",\"key\":\"k\",\"arg\":{arg},\"result\":\
+                 {result},\"revision\":null,\"position\":null,\"invoke_ns\":{ns},\"return_ns\":\
+                 {},\"outcome\":\"ok\"}}\n",
+                ns + 1
+            )
+        };
+        let mut outcome = run(Vec::new(), |_| true);
+        let mut text = line(1, "put", "\"a\"", "true", 10) + &line(1, "get", "null", "\"a\"", 20);
+        outcome.history = History::read(text.as_bytes(), |_| ()).expect("a history");
+        assert_eq!(judged(&outcome).1, Vec::<String>::new());
+        text += &line(1, "get", "null", "null", 30);
+        outcome.history = History::read(text.as_bytes(), |_| ()).expect("a history");
+        let (_, broken) = judged(&outcome);
+        assert!(broken.iter().any(|it| it.contains("not linearizable")), "{broken:?}");
     }
 
     #[test]

@@ -52,6 +52,9 @@ pub struct Arguments {
     /// Where the cluster's files go.
     #[arg(long, hide = true)]
     folder: PathBuf,
+    /// Only measures what the relay costs.
+    #[arg(long)]
+    measure_relay: bool,
     /// How long the load runs; start, healing and judging come on top.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u16).range(10..))]
     seconds: u16,
@@ -107,6 +110,15 @@ fn main() -> ExitCode {
         let Err(error) = topology::enter();
         eprintln!("The chaos did not begin: {error:#}");
         return ExitCode::FAILURE;
+    }
+    if arguments.measure_relay {
+        return match relay::measure() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("The relay was not measured: {error:#}");
+                ExitCode::FAILURE
+            }
+        };
     }
     let seed = arguments.seed.unwrap_or_else(|| clock::now().0 % 1_000_000_007);
     let json = arguments.output == Output::Json;

@@ -21,7 +21,7 @@ use crate::nodes::Node;
 use crate::observer::{self, Observer, RecoverySeen};
 use crate::picture;
 use crate::relay::{self, Board, Traffic};
-use crate::summary::Summary;
+use crate::summary::{Summary, seconds};
 use crate::timeline::{Record, Timeline};
 use crate::topology::Topology;
 use crate::verdict::Verdict;
@@ -35,6 +35,7 @@ const LAST_READS_MAX: u32 = 3;
 /// Everything that a run left behind.
 pub struct Outcome {
     pub seed: u64,
+    pub key_sets: u16,
     /// When the load began.
     pub begin: Time,
     /// When the nemesis began.
@@ -68,6 +69,11 @@ pub fn run(arguments: &Arguments, seed: u64) -> Result<Summary> {
         arguments.key_sets,
         arguments.clients,
         names.join(",")
+    );
+    ensure!(
+        arguments.replicas <= arguments.servers,
+        "{} copies of everything need as many servers",
+        arguments.replicas
     );
     ensure!(
         !folder.exists() || folder.join("cluster.toml").exists(),
@@ -105,23 +111,18 @@ fn torture(arguments: &Arguments, seed: u64, history: &Path, verdict: &Verdict) 
     stage.watch(verdict.clone(), stop.clone())?;
     let mut load = Load::new(history, arguments.key_sets, seed)?;
     let begin = clock::now();
-    let mut clients = Vec::new();
-    for node in (1..=arguments.clients).map(Node::Client) {
-        let client = stage.connect(node)?;
-        load.join(node, &client, arguments.key_sets)?;
-        clients.push(client);
-    }
-    load.join_pinned(Node::Client(1), &stage, arguments.key_sets)?;
+    populate(arguments, &stage, &mut load)?;
     let length = Duration::from_secs(u64::from(arguments.seconds));
     let calm = CALM_MAX.min(length / 6);
     std::thread::sleep(calm);
     let calm_end = clock::now();
-    let done = load.done();
-    println!(
-        "  {:7.1} s  undisturbed so far: {done} operations done",
-        calm_end.since(begin).as_millis() as f64 / 1_000.0
-    );
-    let cast = Cast { servers: arguments.servers, clients: arguments.clients };
+    let at = seconds(calm_end.since(begin));
+    println!("  {at:7.1} s  undisturbed so far: {} operations done", load.done());
+    let cast = Cast {
+        servers: arguments.servers,
+        clients: arguments.clients,
+        kills: arguments.replicas - 1,
+    };
     let schedule = Schedule::new(seed, cast, arguments.kinds());
     let timeline = Timeline::default();
     let nemesis = Nemesis {
@@ -137,7 +138,7 @@ fn torture(arguments: &Arguments, seed: u64, history: &Path, verdict: &Verdict) 
     }
     board.heal();
     let chaos_end = clock::now();
-    println!("  {:7.1} s  healed", chaos_end.since(begin).as_millis() as f64 / 1_000.0);
+    println!("  {:7.1} s  healed", seconds(chaos_end.since(begin)));
     if let Err(error) =
         wait::until("a whole cluster at the end", WHOLE, || is_whole(&observer.status()?))
     {
@@ -145,12 +146,12 @@ fn torture(arguments: &Arguments, seed: u64, history: &Path, verdict: &Verdict) 
     }
     let samples = load.stop()?;
     let end = clock::now();
-    drop(clients);
     read_all(&stage, &load, verdict)?;
     stop.store(true, Ordering::Relaxed);
     stage.stop()?;
     Ok(Outcome {
         seed,
+        key_sets: arguments.key_sets,
         begin,
         calm_end,
         chaos_end,
@@ -163,6 +164,14 @@ fn torture(arguments: &Arguments, seed: u64, history: &Path, verdict: &Verdict) 
         traffic: board.traffic(),
         history: load.close()?,
     })
+}
+
+/// Lets all clients take part.
+fn populate(arguments: &Arguments, stage: &Stage, load: &mut Load) -> Result<()> {
+    for node in (1..=arguments.clients).map(Node::Client) {
+        load.join(node, &stage.connect(node)?, arguments.key_sets)?;
+    }
+    load.join_pinned(Node::Client(1), stage, arguments.key_sets)
 }
 
 /// The network, with the relay in its middle, and the cluster's files.
@@ -185,7 +194,7 @@ fn build(arguments: &Arguments, seed: u64, board: &Board) -> Result<Stage> {
     Ok(stage)
 }
 
-/// Reads every key from a fresh client at every client node.
+/// Reads every key once more from a fresh client.
 fn read_all(stage: &Stage, load: &Load, verdict: &Verdict) -> Result<()> {
     let client: Client = stage.connect(Node::Client(1))?;
     for key in load.used() {

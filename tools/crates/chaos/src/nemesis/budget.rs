@@ -42,21 +42,26 @@ pub fn is_whole(status: &Status) -> Result<(), String> {
     Err(format!("{lacking} key sets lack, {under_way} recoveries under way, absent: {absent:?}"))
 }
 
-/// Whether server `victim` may be killed now. `status` is as of now.
+/// Whether all of `victims` may be killed, beginning now. `status` is as of now.
 ///
 /// # Errors
 /// What is not sound.
-pub fn may_kill(victim: u8, status: &Status, faults: &[Record], now: Time) -> Result<(), String> {
+pub fn may_kill(
+    victims: &[u8],
+    status: &Status,
+    faults: &[Record],
+    now: Time,
+) -> Result<(), String> {
     is_whole(status)?;
-    let server = ServerId(u16::from(victim));
+    let dies = |it: ServerId| victims.iter().any(|&victim| u16::from(victim) == it.0);
     for set in &status.sets {
         let Some(configuration) = &set.configuration else {
             return Err(format!("key set {} has no copies", set.set));
         };
-        if !configuration.members().any(|it| it.server == server) {
+        if !configuration.members().any(|it| dies(it.server)) {
             continue;
         }
-        let others = configuration.members().map(|it| it.server).filter(|&it| it != server);
+        let others = configuration.members().map(|it| it.server).filter(|&it| !dies(it));
         let mut unsound = "nobody else has it".to_owned();
         let mut sound = false;
         for other in others {
@@ -152,21 +157,21 @@ mod tests {
 
     #[test]
     fn a_whole_cluster_may_lose_a_server() {
-        assert_eq!(may_kill(1, &whole(), &[], NOW), Ok(()));
+        assert_eq!(may_kill(&[1], &whole(), &[], NOW), Ok(()));
     }
 
     #[test]
     fn a_cluster_that_lacks_anything_may_not() {
         let mut lacking = whole();
         lacking.sets[1].redundant = false;
-        assert!(may_kill(1, &lacking, &[], NOW).is_err(), "a copy is missing");
+        assert!(may_kill(&[1], &lacking, &[], NOW).is_err(), "a copy is missing");
         let mut suspected = whole();
         suspected.servers[2].state = ServerState::Suspected;
-        assert!(may_kill(1, &suspected, &[], NOW).is_err(), "a server is suspected");
+        assert!(may_kill(&[1], &suspected, &[], NOW).is_err(), "a server is suspected");
         let mut alone = whole();
         alone.sets[0] = set(0, 1, &[]);
-        assert!(may_kill(1, &alone, &[], NOW).is_err(), "a sole copy");
-        assert!(may_kill(1, &Status::default(), &[], NOW).is_err(), "nothing is known");
+        assert!(may_kill(&[1], &alone, &[], NOW).is_err(), "a sole copy");
+        assert!(may_kill(&[1], &Status::default(), &[], NOW).is_err(), "nothing is known");
     }
 
     #[test]
@@ -181,10 +186,13 @@ mod tests {
         ] {
             for end in [None, Some(Time(NOW.0 - 1))] {
                 let faults = [fault(vec![edge], vec![], end)];
-                assert!(may_kill(1, &whole(), &faults, NOW).is_err(), "{edge:?}");
+                assert!(may_kill(&[1], &whole(), &faults, NOW).is_err(), "{edge:?}");
             }
             let long_ago = Some(Time(NOW.0 - 2_000_000_000));
-            assert_eq!(may_kill(1, &whole(), &[fault(vec![edge], vec![], long_ago)], NOW), Ok(()));
+            assert_eq!(
+                may_kill(&[1], &whole(), &[fault(vec![edge], vec![], long_ago)], NOW),
+                Ok(())
+            );
         }
     }
 
@@ -194,7 +202,7 @@ mod tests {
         for edge in
             [Edge::new(one, Node::Meta), Edge::new(two, three), Edge::new(Node::Client(1), two)]
         {
-            assert_eq!(may_kill(1, &whole(), &[fault(vec![edge], vec![], None)], NOW), Ok(()));
+            assert_eq!(may_kill(&[1], &whole(), &[fault(vec![edge], vec![], None)], NOW), Ok(()));
         }
     }
 
@@ -202,7 +210,7 @@ mod tests {
     fn a_copy_that_stands_still_does_not_count() {
         for node in [Node::Server(2), Node::Meta] {
             let faults = [fault(vec![], vec![node], None)];
-            assert!(may_kill(1, &whole(), &faults, NOW).is_err(), "{node}");
+            assert!(may_kill(&[1], &whole(), &faults, NOW).is_err(), "{node}");
         }
     }
 
@@ -211,6 +219,9 @@ mod tests {
         let mut status = whole();
         status.sets = vec![set(0, 1, &[2, 3])];
         let faults = [fault(vec![], vec![Node::Server(2)], None)];
-        assert_eq!(may_kill(1, &status, &faults, NOW), Ok(()));
+        assert_eq!(may_kill(&[1], &status, &faults, NOW), Ok(()));
+        assert!(may_kill(&[1, 3], &status, &faults, NOW).is_err());
+        assert_eq!(may_kill(&[1, 3], &status, &[], NOW), Ok(()));
+        assert!(may_kill(&[1, 2], &whole(), &[], NOW).is_err(), "both copies of a key set");
     }
 }

@@ -55,6 +55,22 @@ impl Kind {
         Kind::Storm,
     ];
 
+    /// Whether the rules stop a key set that it strikes. Lost, late, doubled, corrupt and few
+    /// packets slow it down, an orderly stop and an absent metaserver do not even that.
+    pub fn blocks(self) -> bool {
+        match self {
+            Kind::Cut | Kind::Flap | Kind::Isolate | Kind::Kill | Kind::Pause | Kind::Storm => true,
+            Kind::Loss
+            | Kind::Delay
+            | Kind::Duplicate
+            | Kind::Corrupt
+            | Kind::Rate
+            | Kind::KillMeta
+            | Kind::PauseMeta
+            | Kind::Restart => false,
+        }
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             Kind::Cut => "cut",

@@ -78,15 +78,10 @@ impl Nemesis {
     }
 
     fn step(&self, step: &Step, end: Time) -> Result<()> {
-        let victim = step.faults.iter().find_map(|it| match it.action {
-            Action::Kill { server } => Some(server),
-            Action::Impair { .. } | Action::Pause { .. } | Action::KillMeta | Action::Restart => {
-                None
-            }
-        });
-        let storm = step.faults.len() > 1;
-        if let Some(server) = victim {
-            self.until_killable(server)?;
+        let victims: Vec<u8> = step.faults.iter().filter_map(Planned::victim).collect();
+        let storm = step.faults.iter().any(|it| it.victim().is_none()) && step.faults.len() > 1;
+        if !victims.is_empty() {
+            self.until_killable(&victims)?;
         }
         if matches!(step.faults.first(), Some(Planned { action: Action::Restart, .. })) {
             return self.restart(&step.faults[0], end);
@@ -117,11 +112,11 @@ impl Nemesis {
         }
     }
 
-    /// Waits until the budget allows to kill `server`.
-    fn until_killable(&self, server: u8) -> Result<()> {
+    /// Waits until the budget allows to kill `victims`.
+    fn until_killable(&self, victims: &[u8]) -> Result<()> {
         wait::until("a whole cluster, undisturbed", WHOLE, || {
             let status = self.observer.status()?;
-            budget::may_kill(server, &status, &self.timeline.records(), clock::now())
+            budget::may_kill(victims, &status, &self.timeline.records(), clock::now())
         })
     }
 
@@ -209,7 +204,7 @@ impl Nemesis {
             }
             let node = Node::server(id);
             let number = u8::try_from(id.0).context("arguments allow at most 9 servers")?;
-            self.until_killable(number)?;
+            self.until_killable(&[number])?;
             let label = node.to_string();
             self.say(&Planned { label: label.clone(), ..planned.clone() });
             let record = self.timeline.begin(Record {

@@ -40,6 +40,18 @@ pub struct Planned {
     pub action: Action,
 }
 
+impl Planned {
+    /// The server whose memory it destroys.
+    pub fn victim(&self) -> Option<u8> {
+        match self.action {
+            Action::Kill { server } => Some(server),
+            Action::Impair { .. } | Action::Pause { .. } | Action::KillMeta | Action::Restart => {
+                None
+            }
+        }
+    }
+}
+
 /// Faults that belong together, and the rest after them.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Step {
@@ -52,6 +64,8 @@ pub struct Step {
 pub struct Cast {
     pub servers: u8,
     pub clients: u8,
+    /// Servers that may be killed before the cluster is whole again.
+    pub kills: u8,
 }
 
 /// An endless schedule.
@@ -77,6 +91,7 @@ impl Schedule {
         let kind = self.deck.swap_remove(card);
         let faults = match kind {
             Kind::Storm => self.storm(),
+            Kind::Kill => self.kills(),
             other => vec![self.one(other)],
         };
         Step { faults, rest: self.span(200, 3_000) }
@@ -98,17 +113,13 @@ impl Schedule {
             Kind::Loss | Kind::Delay | Kind::Duplicate | Kind::Corrupt | Kind::Rate => {
                 self.bad_lines(kind)
             }
-            Kind::Kill => {
-                let server = self.server();
-                self.kill(server)
-            }
             Kind::Pause => {
                 let server = self.server();
                 self.pause(Kind::Pause, Node::Server(server))
             }
             Kind::PauseMeta => self.pause(Kind::PauseMeta, Node::Meta),
             Kind::KillMeta => self.kill_meta(),
-            Kind::Restart | Kind::Storm => Planned {
+            Kind::Kill | Kind::Restart | Kind::Storm => Planned {
                 kind: Kind::Restart,
                 at: Span::ZERO,
                 lasts: Span::ZERO,
@@ -215,6 +226,19 @@ impl Schedule {
         self.rng.between(low, high) * 10_000
     }
 
+    /// One server killed, or as many as there are copies to lose, one shortly after the other.
+    fn kills(&mut self) -> Vec<Planned> {
+        let first = self.server();
+        let kills = self.rng.between(1, u64::from(self.cast.kills)) as u8;
+        (0..kills)
+            .map(|number| {
+                let mut kill = self.kill((first - 1 + number) % self.cast.servers + 1);
+                kill.at = if number == 0 { Span::ZERO } else { self.span(0, 900) };
+                kill
+            })
+            .collect()
+    }
+
     fn kill(&mut self, server: u8) -> Planned {
         let down = match self.rng.below(3) {
             0 => Span::ZERO,
@@ -241,15 +265,15 @@ impl Schedule {
         Planned { kind: Kind::KillMeta, at: Span::ZERO, lasts, label, action: Action::KillMeta }
     }
 
-    /// A killed server and, within the next moments, everything else that destroys no memory.
+    /// Kills and, within the next moments, everything else that destroys no memory.
     fn storm(&mut self) -> Vec<Planned> {
-        let victim = self.server();
-        let mut faults = vec![self.kill(victim)];
+        let mut faults = self.kills();
         let mut others = vec![self.kill_meta()];
-        if self.cast.servers > 1 {
-            let skip = self.rng.between(1, u64::from(self.cast.servers) - 1) as u8;
-            let other = (victim - 1 + skip) % self.cast.servers + 1;
-            others.push(self.pause(Kind::Pause, Node::Server(other)));
+        let alive = (1..=self.cast.servers)
+            .filter(|it| faults.iter().all(|kill| kill.victim() != Some(*it)));
+        let alive: Vec<u8> = alive.collect();
+        if let Some(&server) = self.rng.pick(&alive) {
+            others.push(self.pause(Kind::Pause, Node::Server(server)));
         }
         others.push(self.cut());
         for kind in [Kind::Loss, Kind::Delay, Kind::Duplicate, Kind::Corrupt] {
@@ -296,7 +320,7 @@ mod tests {
 
     use super::*;
 
-    const CAST: Cast = Cast { servers: 3, clients: 3 };
+    const CAST: Cast = Cast { servers: 3, clients: 3, kills: 1 };
 
     fn steps(seed: u64, count: usize) -> Vec<Step> {
         let mut schedule = Schedule::new(seed, CAST, Kind::ALL.to_vec());
@@ -334,11 +358,21 @@ mod tests {
     }
 
     #[test]
-    fn a_step_destroys_the_memory_of_one_server_at_most_and_first() {
-        for step in steps(7, 500) {
-            let kills = step.faults.iter().filter(|it| matches!(it.action, Action::Kill { .. }));
-            assert!(kills.clone().count() <= 1);
-            assert!(kills.into_iter().all(|it| it.at == Span::ZERO));
+    fn a_step_kills_within_the_budget_and_begins_with_it() {
+        for kills in 1..=2 {
+            let mut schedule = Schedule::new(7, Cast { kills, ..CAST }, Kind::ALL.to_vec());
+            let mut most = 0;
+            for step in (0..500).map(|_| schedule.step()) {
+                let victims: Vec<u8> = step.faults.iter().filter_map(Planned::victim).collect();
+                let different: BTreeSet<u8> = victims.iter().copied().collect();
+                assert_eq!(different.len(), victims.len(), "{step:?}");
+                most = most.max(victims.len());
+                if !victims.is_empty() {
+                    let first = &step.faults[0];
+                    assert!(first.victim().is_some() && first.at == Span::ZERO, "{step:?}");
+                }
+            }
+            assert_eq!(most, usize::from(kills));
         }
     }
 

@@ -95,7 +95,7 @@ impl Drawing<'_> {
         for (rate, words) in [(calm, "undisturbed"), (calm / 5.0, "a fifth of it")] {
             self.page.line((LEFT, y(rate)), (RIGHT, y(rate)), GOOD, "6 4");
             let font = Font::new(10.0, GOOD).end();
-            self.page.text(RIGHT - 4.0, y(rate) - 3.0, font, words);
+            self.page.note(RIGHT - 4.0, y(rate) - 3.0, font, words);
         }
         self.page.text(LEFT - 8.0, place.y + 14.0, SMALL.end(), &format!("{most:.0} /s"));
         self.page.text(LEFT - 8.0, zero + 4.0, SMALL.end(), "0");
@@ -124,7 +124,7 @@ impl Drawing<'_> {
         }
         let grace = self.outcome.grace.as_millis() as f64;
         self.page.line((LEFT, y(grace)), (RIGHT, y(grace)), GOOD, "6 4");
-        self.page.text(RIGHT - 4.0, y(grace) - 3.0, Font::new(10.0, GOOD).end(), "grace");
+        self.page.note(RIGHT - 4.0, y(grace) - 3.0, Font::new(10.0, GOOD).end(), "grace");
         for (part, colour, width) in [(0.99, "#e8843c", 1.3), (0.5, WRITES, 1.6)] {
             let points: Vec<(f64, f64)> = buckets
                 .iter()

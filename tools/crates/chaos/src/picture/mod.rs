@@ -20,7 +20,6 @@ use crate::judge::{Findings, longest};
 use crate::nemesis::Kind;
 use crate::run::Outcome;
 use crate::summary::{Summary, seconds};
-
 use svg::{Font, Page, Place};
 
 const WIDTH: f64 = 1_600.0;
@@ -117,11 +116,11 @@ impl Drawing<'_> {
             (BAD, format!("BROKEN: {}", first.lines().next().unwrap_or_default()))
         };
         let width = 8.0 * words.chars().count() as f64 + 30.0;
-        let chip = Place { x: 340.0, y: 26.0, width: width.min(1_220.0), height: 30.0 };
+        let chip = Place { x: 370.0, y: 26.0, width: width.min(1_190.0), height: 30.0 };
         self.page.rect(chip, colour, 1.0, 15.0, "");
-        self.page.text(355.0, 46.0, Font::new(14.0, "#ffffff").bold(), &words);
+        self.page.text(385.0, 46.0, Font::new(14.0, "#ffffff").bold(), &words);
         let config = summary.config_words();
-        self.page.text(40.0, 76.0, Font::new(13.0, SOFT), &config);
+        self.page.text(40.0, 76.0, Font::new(13.0, SOFT), config);
         let figures = self.figures();
         let width = (RIGHT - 40.0) / figures.len() as f64;
         for (number, (figure, words)) in figures.iter().enumerate() {

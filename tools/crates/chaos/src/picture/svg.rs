@@ -112,6 +112,19 @@ impl Page {
         ));
     }
 
+    /// Text on a ground of its own, so that it is read on anything.
+    pub fn note(&mut self, x: f64, y: f64, font: Font, words: &str) {
+        self.add(format_args!(
+            "<text x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"{}\" font-weight=\"600\" \
+             text-anchor=\"{}\" fill=\"{}\" stroke=\"#ffffff\" stroke-width=\"3\" \
+             paint-order=\"stroke\">{}</text>",
+            font.size,
+            font.anchor,
+            font.colour,
+            escape(words)
+        ));
+    }
+
     fn add(&mut self, shape: std::fmt::Arguments<'_>) {
         // Writing to a string does not fail.
         let _ = writeln!(self.body, "{shape}");

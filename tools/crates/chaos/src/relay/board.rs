@@ -65,11 +65,6 @@ impl Board {
         self.lock().edges.get(&edge).copied().unwrap_or_default()
     }
 
-    /// Every edge that is impaired now.
-    pub fn impaired(&self) -> Vec<Edge> {
-        self.lock().edges.keys().copied().collect()
-    }
-
     pub fn traffic(&self) -> Traffic {
         self.lock().traffic
     }
@@ -113,7 +108,7 @@ mod tests {
         board.lift(cut);
         assert_eq!(board.impairment(there), loss);
         board.lift(lossy);
-        assert_eq!(board.impaired(), []);
+        assert_eq!(board.impairment(back), Impairment::default());
         board.impose(&[there], Impairment::CUT);
         board.heal();
         assert_eq!(board.impairment(there), Impairment::default());

@@ -9,6 +9,7 @@
 
 mod board;
 mod edge;
+mod measure;
 
 use std::cell::RefCell;
 use std::cmp::Reverse;
@@ -28,6 +29,7 @@ use tokio::task::spawn_local;
 
 pub use board::{Board, FaultId, Traffic};
 pub use edge::Impairment;
+pub use measure::measure;
 
 use crate::nodes::{Edge, Node};
 use edge::{Line, corrupt};
