@@ -3,12 +3,15 @@
 //! Goal: a run is its seed's alone: nothing of it depends on the machine, on the real clock or on
 //! chance that is not drawn from the seed, so that a failing seed fails again.
 //! Method: the same world twice, with losses, a killed server and large values, and every packet
-//! compared; then another seed.
+//! compared; then another seed. And a task that panics, which must not pass unseen.
 
+use tandem::protocol::time::Span;
 use tandem::protocol::types::ServerId;
+use tandem::sim::{ClientId, Node};
 
 use super::load::{Load, Manner};
 use super::network::{Sent, Weather};
+use super::process::Process;
 use super::until_whole;
 use super::world::{Ran, Settings, run};
 
@@ -31,6 +34,19 @@ fn eventful(seed: u64) -> Ran {
 
 fn packets(ran: &Ran) -> &[Sent] {
     ran.trace.kept.as_deref().expect("the trace is kept")
+}
+
+#[test]
+#[should_panic(expected = "a task panicked")]
+fn a_panic_of_a_task_is_seen() {
+    run(Settings::new(3), async |world| {
+        let body = async { panic!("as planned") };
+        let process = Process::start(&world.net, Node::Client(ClientId(7)), body);
+        super::wait::until("the end of a process", Span::from_millis(1_000), async || {
+            if process.runs() { Err("it runs".to_owned()) } else { Ok(()) }
+        })
+        .await;
+    });
 }
 
 #[test]

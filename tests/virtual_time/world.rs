@@ -103,6 +103,8 @@ pub struct Ran {
 pub fn run(settings: Settings, test: impl AsyncFnOnce(Rc<World>)) -> Ran {
     let folder = Folder::make();
     let witness = super::panics::Witness::new(settings.seed);
+    #[cfg(feature = "mutants")]
+    plant_mutant();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
@@ -125,6 +127,15 @@ pub fn run(settings: Settings, test: impl AsyncFnOnce(Rc<World>)) -> Ran {
     });
     witness.assert_none();
     ran.expect("the world ran to its end")
+}
+
+/// Plants the mutant that the environment names, to see that a check finds it.
+#[cfg(feature = "mutants")]
+fn plant_mutant() {
+    use tandem::protocol::mutants::{Mutant, plant};
+    let Ok(name) = std::env::var("TANDEM_VIRTUAL_MUTANT") else { return };
+    let mutant = Mutant::ALL.iter().copied().find(|it| it.name() == name);
+    plant(Some(mutant.unwrap_or_else(|| panic!("no mutant is called {name}"))));
 }
 
 impl World {
