@@ -114,9 +114,9 @@ pub fn all() -> Vec<Plan> {
         },
         Plan {
             name: "lone-add-writes",
-            about: "one copy and a learner, a put and a delete",
-            writes: &[PUT, DELETE],
-            budget: Budget { copies: 1, ..NONE },
+            about: "one copy and a learner, a put, a put and a delete, no time",
+            writes: &[PUT, PUT, DELETE],
+            budget: Budget { copies: 1, ticks: Some(0), ..NONE },
             ..lone()
         },
         Plan {
@@ -214,6 +214,13 @@ pub fn all() -> Vec<Plan> {
             about: "two copies and the production metaserver, a crash; five ticks",
             budget: Budget { crashes: 1, ticks: Some(5), ..NONE },
             ..governed()
+        },
+        Plan {
+            name: "pair-add",
+            about: "two copies and a learner, a write, no time",
+            servers: 3,
+            budget: Budget { copies: 1, ticks: Some(0), ..NONE },
+            ..pair()
         },
         Plan {
             name: "trio-epoch",

@@ -78,7 +78,11 @@ pub enum Action {
     Beat(usize),
     Reach(usize),
     /// Faults.
-    Break(LinkId),
+    /// A link breaks, and this end is the first to notice.
+    Break {
+        link: LinkId,
+        side: Side,
+    },
     BreakControl(usize),
     RestartMeta,
     Crash(usize),
@@ -259,7 +263,7 @@ impl World {
             Action::MetaHears(server) => world.meta_hears(*server),
             Action::Beat(server) => world.beat(*server),
             Action::Reach(server) => world.reach(*server),
-            Action::Break(link) => world.break_link(*link),
+            Action::Break { link, side } => world.break_link(*link, *side),
             Action::BreakControl(server) => {
                 world.budget.control_breaks -= 1;
                 world.break_control(*server);

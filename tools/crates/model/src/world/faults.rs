@@ -22,7 +22,8 @@ impl World {
         for link in &self.links {
             let whole = [Side::Dialler, Side::Acceptor].iter().all(|&it| link.to(it).attached);
             if budget.breaks > 0 && whole {
-                actions.push(Action::Break(link.id));
+                let sides = [Side::Dialler, Side::Acceptor];
+                actions.extend(sides.map(|side| Action::Break { link: link.id, side }));
             }
         }
         for (server, place) in self.places.iter().enumerate() {
@@ -150,14 +151,11 @@ impl World {
         }
     }
 
-    /// A link breaks, and both ends notice.
-    pub(super) fn break_link(&mut self, link: LinkId) -> bool {
+    /// A link breaks: one end notices, and what it had said may still arrive before the other
+    /// end notices too.
+    pub(super) fn break_link(&mut self, link: LinkId, side: Side) -> bool {
         self.budget.breaks -= 1;
-        let Some(it) = self.links.iter_mut().find(|it| it.id == link) else { return false };
-        it.lose_everything();
-        self.notice(link, Side::Acceptor);
-        self.notice(link, Side::Dialler);
-        true
+        self.notice(link, side)
     }
 
     /// A server's control link breaks, and is up again with everything that is to be known.

@@ -5,6 +5,9 @@ use tandem::protocol::time::Time;
 use tandem::protocol::types::{Key, KeySet, LossEpoch, Op, Position, Value};
 use tandem::sim::invariants::Invariants;
 use tandem::sim::truth::{Fact, Truth};
+use tandem::store::Engine;
+
+use super::node::Node;
 
 /// The one key set of every world.
 pub const SET: KeySet = KeySet(0);
@@ -95,6 +98,26 @@ impl Judge {
             return fault("read-everywhere", "an epoch that does not exist");
         }
         Ok(())
+    }
+
+    /// A member's store is what the writes up to its committed point make it. (The chunks of a
+    /// copy may be ahead of that point for a while.)
+    pub fn judge_store(&self, node: &Node) -> Result<(), Violation> {
+        let Some(replica) = node.worker.replica(SET) else { return Ok(()) };
+        let Some(copy) = self.truth.copies.get(&(node.process, SET)) else { return Ok(()) };
+        let position = replica.position();
+        let is_member = replica.is_primary() || replica.is_secondary();
+        if !is_member || copy.run.is_some() || copy.applied > position.op {
+            return Ok(());
+        }
+        let found = node.engine.get(SET, &KEY).map(|(value, _)| value);
+        let right = self.value_at(position);
+        if found == right {
+            return Ok(());
+        }
+        let member = node.member;
+        let words = format!("{member} stores {found:?} at {position}, where it is {right:?}");
+        Err(Violation { property: "stores-agree", words })
     }
 
     /// What the committed writes up to a position make of the key.

@@ -132,14 +132,7 @@ impl Link {
         self.to_mut(side).detach();
     }
 
-    /// The link broke: what is under way is lost; both ends still have to notice.
-    pub fn lose_everything(&mut self) {
-        for side in [Side::Dialler, Side::Acceptor] {
-            let attached = self.to(side).attached;
-            *self.to_mut(side) = Inbound { attached, ..Inbound::default() };
-        }
-    }
-
+    /// Datagrams that are still under way never come.
     pub fn lose_datagrams(&mut self) {
         self.to_dialler.datagram = None;
         self.to_acceptor.datagram = None;

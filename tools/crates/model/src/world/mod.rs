@@ -229,6 +229,10 @@ impl World {
                 (None, None) => 0,
             };
             place.answer = place.node.as_ref().and_then(|it| it.answer(now)).map(Arc::new);
+            let judged = place.node.as_ref().map_or(Ok(()), |it| self.judge.judge_store(it));
+            if let Err(violation) = judged {
+                self.violated(violation);
+            }
         }
         self.judge_readers();
         if self.judge_fingerprint == 0 {
@@ -247,9 +251,7 @@ impl World {
                 self.violated(violation);
             }
             if let Some(other) = serving.replace(server) {
-                let (one, two) = (other + 1, server + 1);
-                let words = format!("s{one} and s{two} answer reads at the same moment");
-                self.violated(Violation { property: "disjoint-leases", words });
+                self.violated(both_answer(other, server));
             }
         }
     }
@@ -277,6 +279,12 @@ impl World {
         (self.processes, &self.links_made, self.violation.is_some()).hash(&mut sum);
         sum.finish()
     }
+}
+
+/// Two servers answer reads at once.
+fn both_answer(one: usize, other: usize) -> Violation {
+    let words = format!("s{} and s{} answer reads at the same moment", one + 1, other + 1);
+    Violation { property: "disjoint-leases", words }
 }
 
 fn of_estate(estate: &Estate) -> u64 {

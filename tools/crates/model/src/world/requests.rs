@@ -5,10 +5,10 @@ use tandem::protocol::message::Answer;
 use tandem::sim::Process;
 use tandem::sim::truth::{Ending, Fact, OperationId};
 
-use super::World;
 use super::act::Action;
 use super::client::{self, Fate, READER};
 use super::judge::SET;
+use super::{World, both_answer};
 
 impl World {
     pub(super) fn list_client_actions(&self, actions: &mut Vec<Action>) {
@@ -73,10 +73,7 @@ impl World {
         let Some(request) = request else { return };
         self.learn(&Fact::Answered { process, set: SET, request: &request, answer });
         if ticket == READER {
-            if let Err(violation) = self.judge.judge_read(server, answer) {
-                self.violated(violation);
-            }
-            return;
+            return self.judge_slow_read(server, answer);
         }
         let Some(index) = client::client_of(ticket) else { return };
         let operation = OperationId(index as u64);
@@ -94,6 +91,19 @@ impl World {
             _ => {}
         }
         self.give_up(index);
+    }
+
+    /// A read that took its time is answered: rightly, and while nobody else answers any.
+    fn judge_slow_read(&mut self, server: usize, answer: &Answer) {
+        if let Err(violation) = self.judge.judge_read(server, answer) {
+            self.violated(violation);
+        }
+        let is_read = matches!(answer, Answer::Found { .. } | Answer::Absent { .. });
+        let other = (0..self.places.len())
+            .find(|&other| other != server && self.places[other].answer.is_some());
+        if let (true, Some(other)) = (is_read, other) {
+            self.violated(both_answer(server, other));
+        }
     }
 
     /// A client whose every attempt was refused knows that its write is not done.

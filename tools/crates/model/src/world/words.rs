@@ -126,10 +126,11 @@ impl World {
             Action::MetaHears(server) => format!("the metaserver hears {}", s(*server)),
             Action::Beat(server) => format!("a heartbeat of {} arrives", s(*server)),
             Action::Reach(server) => format!("{} reaches the metaserver", s(*server)),
-            Action::Break(link) => {
+            Action::Break { link, side } => {
                 let link = self.links.iter().find(|it| it.id == *link);
-                let names = link.map(|it| (s(it.dialler), s(it.acceptor))).unwrap_or_default();
-                format!("the link from {} to {} breaks", names.0, names.1)
+                let names = link.map(|it| (s(it.server(*side)), s(it.server(side.other()))));
+                let (one, other) = names.unwrap_or_default();
+                format!("the link between {one} and {other} breaks, {one} notices")
             }
             Action::BreakControl(server) => format!("the control link of {} breaks", s(*server)),
             Action::RestartMeta => "the metaserver starts again".to_owned(),
