@@ -7,6 +7,7 @@ mod arguments;
 #[cfg(test)]
 mod tests;
 
+use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
@@ -40,6 +41,15 @@ pub fn run() -> ExitCode {
         }
     }
     .into()
+}
+
+/// Whether arguments, the program's name first, mean something. Nothing is done.
+///
+/// # Errors
+/// What a person would be told.
+pub fn check(arguments: impl Iterator<Item = OsString>) -> Result<(), String> {
+    let arguments = Arguments::try_parse_from(arguments).map_err(|error| error.to_string())?;
+    Invocation::new(arguments).map(|_| ())
 }
 
 fn with_config(path: &Path, then: impl FnOnce(&ClusterConfig) -> Exit) -> Exit {

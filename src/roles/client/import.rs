@@ -166,21 +166,26 @@ impl Source {
                 let key = key.as_os_str().as_encoded_bytes();
                 Ok((Bytes::copy_from_slice(key), value.into()))
             })),
-            Source::Lines(text) => Box::new(lines(text).enumerate().map(|(index, line)| {
-                let tab = line.iter().position(|&byte| byte == b'\t').ok_or_else(|| {
-                    let number = index + 1;
-                    let remedy = "a line is a key, a tab and a value";
-                    Failure::usage(format!("line {number} has no tab: {remedy}"))
-                })?;
-                let (key, value) = (&line[..tab], &line[tab + 1..]);
-                Ok((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)))
-            })),
+            Source::Lines(text) => Box::new(records(text).map(|it| it.map_err(Failure::usage))),
         }
     }
 }
 
-fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty())
+/// Keys and values of a text whose lines are a key, a tab and a value each; empty lines do not
+/// count. The error is for people, and names the line.
+pub fn records(text: &[u8]) -> impl Iterator<Item = Result<(Bytes, Bytes), String>> {
+    lines(text).map(|(number, line)| {
+        let tab = line.iter().position(|&byte| byte == b'\t').ok_or_else(|| {
+            format!("line {number} has no tab: a line is a key, a tab and a value")
+        })?;
+        let (key, value) = (&line[..tab], &line[tab + 1..]);
+        Ok((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)))
+    })
+}
+
+/// The lines that are not empty, with their numbers from 1.
+fn lines(text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    (1..).zip(text.split(|&byte| byte == b'\n')).filter(|(_, line)| !line.is_empty())
 }
 
 #[cfg(test)]
@@ -218,7 +223,7 @@ mod tests {
         assert_eq!((&key[..], &value[..]), (&b"a"[..], &b"1\t2"[..]));
         assert!(items[1].is_ok());
         let failure = items[2].as_ref().expect_err("the line has no tab");
-        assert!(failure.words.contains("line 3"));
+        assert!(failure.words.contains("line 4"));
     }
 
     #[test]

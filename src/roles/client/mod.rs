@@ -16,6 +16,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+pub use import::records;
+
 use crate::client::{Client, ClientOptions, ConnectError, Error, NotDone, block_on};
 use crate::config::ClusterConfig;
 use crate::protocol::message::Expect;

@@ -10,6 +10,7 @@ use crate::protocol::types::{Position, Revision};
 use samples::Message;
 
 mod golden;
+mod round_trips;
 mod samples;
 
 /// A small seeded generator (xorshift64*).
