@@ -5,18 +5,18 @@ mod heirs;
 
 use bytes::Bytes;
 
-use super::stage::{CLIENT, SET, Stage, configuration, entry, member, open_primary};
+use super::stage::{SET, Stage, configuration, entry, member, open_primary};
 use super::{Start, Worker, WorkerSettings};
-use crate::protocol::effect::{Lane, Ticket, WorkerEffect, WorkerInput};
+use crate::protocol::effect::{Lane, WorkerEffect, WorkerInput};
 use crate::protocol::limits::Limits;
 use crate::protocol::message::{
-    Answer, Expect, LeaseAsk, Operation, PeerMessage, Refusal, Request, ToMeta, ToServer,
+    Answer, Expect, LeaseAsk, Operation, PeerMessage, Refusal, ToMeta, ToServer,
 };
 use crate::protocol::time::{Span, Time};
 use crate::protocol::timing::Timing;
 use crate::protocol::types::{
-    ClusterId, Configuration, Epoch, Incarnation, KeySet, LinkId, LossEpoch, Member, Op, Origin,
-    RequestNumber, Revision, RunId, ServerId, SessionId, WorkerId, Written,
+    ClusterId, Configuration, Epoch, Incarnation, LinkId, LossEpoch, Member, Op, RunId, ServerId,
+    WorkerId,
 };
 use crate::protocol::view::{SetState, View};
 

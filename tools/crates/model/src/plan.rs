@@ -52,7 +52,6 @@ pub struct Write {
 pub enum What {
     Put,
     Delete,
-    Incr,
 }
 
 /// A world.

@@ -128,7 +128,7 @@ fn work(shared: &Shared) -> Result<()> {
     let began = clock::now();
     while !shared.stop.load(Ordering::Relaxed) {
         let seed = shared.next.fetch_add(1, Ordering::Relaxed);
-        let twice = seed % TWICE == 0;
+        let twice = seed.is_multiple_of(TWICE);
         let options = Options { hash: twice, ..shared.options };
         let report = simulate(seed, options);
         let strayed = twice && {

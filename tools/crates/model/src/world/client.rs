@@ -52,7 +52,6 @@ pub fn operation(client: usize, what: What) -> Operation {
     match what {
         What::Put => Operation::Put { key: KEY, value: Bytes::from_static(value) },
         What::Delete => Operation::Delete { key: KEY },
-        What::Incr => Operation::Incr { key: KEY, by: 1 },
     }
 }
 
