@@ -48,12 +48,8 @@ state = "state/meta"
     for id in 1..=servers {
         let port = client_port + id;
         let hint = if id == 1 { " # one worker; add ports for more" } else { "" };
-        let spawn_hint = match id {
-            1 => {
-                "            # started by the metaserver, and logs to server.log in its state folder"
-            }
-            _ => "",
-        };
+        let logs = "started by the metaserver, and logs to server.log in its state folder";
+        let spawn_hint = if id == 1 { format!("            # {logs}") } else { String::new() };
         // Writing to a string does not fail.
         let _ = write!(
             text,

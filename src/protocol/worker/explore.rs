@@ -6,8 +6,9 @@ use crate::protocol::time::Time;
 
 impl Worker {
     /// Starts the numbers of beacons and heartbeats again, which name messages and decide
-    /// nothing, and so those of reads if there is none under way; forgets times that nothing will be compared with. Housekeeping is due at every
-    /// tick, and heartbeats never, unless there is a metaserver that listens to them.
+    /// nothing, and so those of reads if there is none under way; forgets times that nothing will
+    /// be compared with. Housekeeping is due at every tick, and heartbeats never, unless there is
+    /// a metaserver that listens to them.
     pub fn forget_needless(&mut self, now: Time, explored: Explored) {
         self.beacon_number = 0;
         self.heartbeat_sequence = 0;

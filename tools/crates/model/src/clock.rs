@@ -1,21 +1,22 @@
-//! How long a search takes: the one reader of the clock here. The product's clock belongs to its
-//! impure half, which this tool does without.
+//! How long a search takes. Machines get their time from their world, never from here.
 
 use std::time::Duration;
 
+use tandem::clock;
+use tandem::protocol::time::Time;
+
 /// A time in the past.
 #[derive(Clone, Copy, Debug)]
-pub struct Stopwatch(std::time::Instant);
+pub struct Stopwatch(Time);
 
 impl Stopwatch {
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "machines get their time from the world")]
     pub fn start() -> Stopwatch {
-        Stopwatch(std::time::Instant::now())
+        Stopwatch(clock::now())
     }
 
     #[must_use]
     pub fn elapsed(&self) -> Duration {
-        self.0.elapsed()
+        clock::now().since(self.0).into()
     }
 }

@@ -5,7 +5,6 @@
 //! sent, a lost answer one that is ignored: the client tries again all the same.
 
 use bytes::Bytes;
-
 use tandem::protocol::effect::Ticket;
 use tandem::protocol::message::{AckLevel, Operation, ReadLevel, Request};
 use tandem::protocol::types::{LinkId, Origin, RequestNumber, Revision, SessionId};
