@@ -81,10 +81,6 @@ mutants! {
         "the first message of an epoch cuts again when it is repeated";
     OldEpochAccepted "old-epoch-accepted"
         "a member takes the writes of a primary from an older epoch";
-    AckOfAnyEpoch "ack-of-any-epoch"
-        "an acknowledgement counts in whatever epoch it was given";
-    MissedEpochContinues "missed-epoch-continues"
-        "a primary that missed an epoch of another one goes on without reconciling";
     RemovesByItself "removes-by-itself"
         "a primary goes on without a silent secondary, unasked";
     DelayedRemoval "delayed-removal"

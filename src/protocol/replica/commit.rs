@@ -84,7 +84,7 @@ impl Replica {
         accepted: Op,
         sent: Time,
     ) {
-        if epoch != self.epoch() && !planted(Mutant::AckOfAnyEpoch) {
+        if epoch != self.epoch() {
             return;
         }
         let prepared = self.log.prepared();

@@ -88,8 +88,7 @@ impl Replica {
     ) {
         let epoch = self.epoch();
         let was_primary = matches!(role, Role::Primary(_));
-        let next = epoch == old_epoch.next() || planted(Mutant::MissedEpochContinues);
-        let continues = was_primary && !reopened && next;
+        let continues = was_primary && !reopened && epoch == old_epoch.next();
         let mut primary = match role {
             Role::Primary(mut primary) => {
                 if reopened {

@@ -135,3 +135,26 @@ pub fn chunk_of_another_run() -> Result<(), String> {
     let stored = stage.effects.iter().any(|it| matches!(it, WorkerEffect::StoreChunk { .. }));
     demand(!stored, "stored a chunk of a run that was given up")
 }
+
+/// A primary of an older epoch, in which this member's predecessor was a member, starts a copy run
+/// to it.
+pub fn copy_run_to_a_member() -> Result<(), String> {
+    let mut stage = Stage::new(Limits::default());
+    stage.accept(3, 30);
+    let first = stage.new_epoch(configuration(2, 3, &[1]), 0, 0);
+    stage.peer(30, first);
+    let writes = stage.prepare(2, vec![entry(2, 1), entry(2, 2)], 0);
+    stage.peer(30, writes);
+    stage.settle();
+    stage.accept(2, 20);
+    let start = PeerMessage::RunStart {
+        set: SET,
+        run: RunId(1),
+        configuration: configuration(1, 2, &[3]),
+        committed: Op(0),
+        dedup: Default::default(),
+        ask: stage.ask(),
+    };
+    stage.peer(20, start);
+    demand(prepared(&stage) == Op(2), "a member's copy was wiped by a copy run")
+}

@@ -169,3 +169,16 @@ pub fn only_a_learner_is_left() -> Result<(), String> {
         None => Ok(()),
     }
 }
+
+/// The metaserver dies and comes back; everyone else is well all the time.
+pub fn quiet_restart() -> Result<(), String> {
+    let mut world = born(quiet())?;
+    let before = named(&world)?;
+    world.kill(Node::Meta);
+    world.run(Span::from_millis(100));
+    world.moments.clear();
+    world.start(Node::Meta);
+    world.run(Span::from_millis(2_000));
+    let suspected = world.moments.iter().any(|it| it.name == "suspected");
+    demand(!suspected && named(&world)? == before, "a healthy server was suspected at once")
+}

@@ -55,6 +55,18 @@ pub const ALL: &[Case] = &[
         run: member::chunk_of_another_run,
     },
     Case {
+        name: "copy-run-to-a-member",
+        against: Mutant::HeirWiped,
+        check: "copy",
+        run: member::copy_run_to_a_member,
+    },
+    Case {
+        name: "quiet-restart",
+        against: Mutant::SuspectsAtOnce,
+        check: "calm",
+        run: metaserver::quiet_restart,
+    },
+    Case {
         name: "condition-on-the-window",
         against: Mutant::ConditionOnUncommitted,
         check: "read",
