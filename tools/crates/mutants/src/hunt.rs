@@ -71,7 +71,10 @@ pub fn replay(mutant: Mutant, kill: Option<&Kill>) -> Row {
 pub fn search(mutant: Mutant, hunt: Hunt) -> Row {
     let began = clock::now();
     for case in cases::ALL.iter().filter(|case| case.against == mutant) {
-        if let Some((check, words)) = with(Some(mutant), || run_case(case.name)) {
+        let broken = with(Some(mutant), || run_case(case.name));
+        if let Some((check, words)) = broken
+            && with(None, || run_case(case.name)).is_none()
+        {
             let kill = Kill { check, place: Place::Case(case.name.to_owned()) };
             return Row { kill: Some(kill), words, ..Row::survivor(mutant, 0) };
         }

@@ -71,27 +71,6 @@ fn ask(world: &mut World, number: u64, kind: ChangeKind) -> Result<Epoch, String
     decided.ok_or_else(|| "the set is lost".to_owned())
 }
 
-/// A primary confirms that its secondary does not answer; the word arrives long after the link
-/// between them has healed.
-pub fn late_confirmation() -> Result<(), String> {
-    let mut world = born(quiet())?;
-    let before = named(&world)?;
-    let (primary, secondary) = (node(before.primary), node(before.secondaries[0]));
-    world.cut(primary, secondary);
-    world.cut(secondary, primary);
-    world.moments.clear();
-    until(&mut world, "the question", |world| {
-        world.moments.iter().any(|it| it.name == "removal asked")
-    })?;
-    world.cut(primary, Node::Meta);
-    world.run(Span::from_millis(50));
-    world.mend(primary, secondary);
-    world.run(world.settings.timing.retry + Span::from_millis(200));
-    world.mend(primary, Node::Meta);
-    world.run(Span::from_millis(100));
-    demand(named(&world)?.copies() == 2, "a healthy secondary was removed on a late word")
-}
-
 /// A request was refused; the same request comes again when it could be granted.
 pub fn refused_and_asked_again() -> Result<(), String> {
     let mut world = born(quiet())?;
@@ -172,7 +151,10 @@ pub fn only_a_learner_is_left() -> Result<(), String> {
 
 /// The metaserver dies and comes back; everyone else is well all the time.
 pub fn quiet_restart() -> Result<(), String> {
-    let mut world = born(quiet())?;
+    let mut settings = quiet();
+    settings.network.idle = Span::from_millis(200);
+    settings.network.reconnect_max = Span::from_millis(50);
+    let mut world = born(settings)?;
     let before = named(&world)?;
     world.kill(Node::Meta);
     world.run(Span::from_millis(100));
