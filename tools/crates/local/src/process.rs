@@ -143,6 +143,7 @@ mod tests {
     use std::process::{Child, Command, Stdio};
 
     use super::*;
+    use crate::wait;
 
     const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -163,7 +164,12 @@ mod tests {
         let mut meta = stand_in(&config, &["--role", "meta"]);
         let mut server = stand_in(&config, &["--role=server", "--id=2"]);
         let mut stranger = stand_in("/nowhere/else.toml", &["--role", "meta"]);
-        let found = Process::all(path).expect("a list");
+        // A process that begins has no command line for a moment.
+        let found = wait::until("both processes", PATIENCE, || {
+            let found = Process::all(path).map_err(|error| format!("{error:#}"))?;
+            if found.len() < 2 { Err(format!("{found:?}")) } else { Ok(found) }
+        });
+        let found = found.expect("both were started");
         let roles: Vec<Role> = found.iter().map(|it| it.role).collect();
         assert_eq!(roles, [Role::Meta, Role::Server(ServerId(2))]);
         for process in found {
