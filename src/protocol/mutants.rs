@@ -83,6 +83,8 @@ mutants! {
         "a member takes the writes of a primary from an older epoch";
     RemovesByItself "removes-by-itself"
         "a primary goes on without a silent secondary, unasked";
+    DelayedRemoval "delayed-removal"
+        "a confirmation of a removal counts however late it comes";
     RefusalForgotten "refusal-forgotten"
         "a refused request is accepted when it comes again";
     DeadLearnerAdded "dead-learner-added"

@@ -9,6 +9,7 @@
 use super::MetaServer;
 use super::asks::Asks;
 use crate::protocol::effect::MetaNote;
+use crate::protocol::mutants::{Mutant, planted};
 use crate::protocol::time::Time;
 use crate::protocol::types::{Configuration, Epoch, KeySet, LinkId, Member, Op};
 
@@ -122,7 +123,8 @@ impl MetaServer {
                 && configuration.secondaries.contains(&member);
             let round = &self.watches[usize::from(set.0)].round;
             let asked = round.removals.get(&member);
-            let expected = asked.is_some_and(|it| it.expects(now, link, nonce, bound));
+            let expected = asked.is_some_and(|it| it.expects(now, link, nonce, bound))
+                || planted(Mutant::DelayedRemoval);
             if current && expected && !round.resigned {
                 self.remove(set, &[member], Some(prepared));
                 taken = true;

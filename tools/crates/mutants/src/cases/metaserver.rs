@@ -5,7 +5,7 @@ use tandem::protocol::effect::MetaInput;
 use tandem::protocol::message::{ChangeId, ChangeKind, Operation, Purpose, ToMeta};
 use tandem::protocol::time::Span;
 use tandem::protocol::types::{
-    Configuration, Epoch, KeySet, LinkId, Member, RecoveryId, ServerId, Value,
+    Configuration, Epoch, KeySet, LinkId, Member, Op, RecoveryId, ServerId, Value,
 };
 use tandem::sim::network::Side;
 use tandem::sim::trace::Trace;
@@ -61,14 +61,29 @@ fn control_link(world: &World, server: ServerId) -> Result<LinkId, String> {
 /// Asks the metaserver for a change in the primary's name; answers the epoch that it decided on.
 fn ask(world: &mut World, number: u64, kind: ChangeKind) -> Result<Epoch, String> {
     let Configuration { epoch, primary, .. } = named(world)?;
-    let link = control_link(world, primary.server)?;
     let id = ChangeId { member: primary, number };
-    let message = ToMeta::Change { id, set: SET, epoch, kind };
+    say(world, primary, ToMeta::Change { id, set: SET, epoch, kind })
+}
+
+/// Hands the metaserver a word of `member`; answers the epoch that it decided on.
+fn say(world: &mut World, member: Member, message: ToMeta) -> Result<Epoch, String> {
+    let link = control_link(world, member.server)?;
     let now = world.meta.host.clock.read(world.now());
     let meta = world.meta.running.as_mut().ok_or("the metaserver is down")?;
     meta.machine.handle(now, MetaInput::FromServer { link, message }, &mut Vec::new());
     let decided = meta.machine.decided(SET).map(|it| it.epoch);
     decided.ok_or_else(|| "the set is lost".to_owned())
+}
+
+/// A primary's word that its secondary does not answer comes when no question is open any more,
+/// and all is well.
+pub fn late_confirmation() -> Result<(), String> {
+    let mut world = born(quiet())?;
+    let Configuration { epoch, primary, secondaries, .. } = named(&world)?;
+    let sets = vec![(SET, epoch, Op(0))];
+    let word = ToMeta::RemovalConfirmed { nonce: 0, member: secondaries[0], sets };
+    let after = say(&mut world, primary, word)?;
+    demand(after == epoch, "a healthy secondary was removed on a late word")
 }
 
 /// A request was refused; the same request comes again when it could be granted.

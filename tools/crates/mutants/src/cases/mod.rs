@@ -73,6 +73,12 @@ pub const ALL: &[Case] = &[
         run: member::condition_on_the_window,
     },
     Case {
+        name: "late-confirmation",
+        against: Mutant::DelayedRemoval,
+        check: "configuration",
+        run: metaserver::late_confirmation,
+    },
+    Case {
         name: "refused-and-asked-again",
         against: Mutant::RefusalForgotten,
         check: "configuration",
