@@ -24,6 +24,11 @@ impl Doorman {
         let driver = self.driver.clone();
         tokio::task::spawn_local(async move {
             let link = driver.with(|_, shell| {
+                // Only the newest link of a peer is listened to. One that this takes the place of
+                // is closed, for its dialler may still count on it: then it dials anew.
+                if let Some(older) = shell.accepted_link(peer).and_then(|it| shell.peers.get(&it)) {
+                    older.close(CloseReason::Done);
+                }
                 let link = shell.next_link();
                 shell.peers.insert(link, connection.clone());
                 link

@@ -177,6 +177,9 @@ pub async fn keep_peer_link(driver: Driver, peer: Member, wanted: Rc<Wanted>) {
     let mut backoff = Backoff::new();
     while !wanted.ended.get() {
         match dial_peer(&driver, peer, Purpose::Replication).await {
+            // A later task may keep a link to the same peer by now, and this one must not take
+            // its place.
+            Some(connection) if wanted.ended.get() => connection.close(CloseReason::Done),
             Some(connection) => {
                 backoff = Backoff::new();
                 let link = driver.with(|_, shell| {
