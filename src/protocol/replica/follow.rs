@@ -296,6 +296,9 @@ impl Replica {
         }
         let takes_any = planted(Mutant::HeirWiped);
         if configuration.epoch < self.epoch() && !takes_any {
+            self.end_run_of(ctx, peer, run);
+            let message = PeerMessage::RunLost { set: self.set, run };
+            ctx.effect(WorkerEffect::SendPeer { link, lane: Lane::Set(self.set), message });
             return self.fence(ctx, link);
         }
         self.learn(ctx, configuration);
@@ -315,6 +318,20 @@ impl Replica {
         });
         ctx.note(Note::RunStarted { set: self.set, learner: ctx.me });
         self.mark_dirty(ctx);
+    }
+
+    /// The primary of this learner's run began another one: what it sends from now on is not the
+    /// feed of this run, also where the other one is refused.
+    fn end_run_of(&mut self, ctx: &mut Context<'_>, primary: Member, next: RunId) {
+        let ends = match &self.role {
+            Role::Learner(learner) => learner.primary == primary && learner.run != next,
+            Role::Primary(_) | Role::Secondary(_) | Role::Outside => false,
+        };
+        if ends {
+            self.role = Role::Outside;
+            self.whole_from = None;
+            self.remember(ctx);
+        }
     }
 
     /// A chunk of the set as it stood at `read_at`.

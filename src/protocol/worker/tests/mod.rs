@@ -229,3 +229,30 @@ fn a_proposed_learners_feed_goes_on_over_a_new_link_and_a_change_of_epoch_at_onc
     stage.settle();
     assert_eq!(stage.acks().last(), Some(&(Epoch(6), Op(101))));
 }
+
+#[test]
+fn a_refused_run_ends_the_one_before_it_and_its_feed_is_nobodys() {
+    let mut stage = Stage::new(Limits::default());
+    stage.learn(configuration(5, 9, &[3]), &[]);
+    stage.accept(9, 20);
+    let start = |stage: &Stage, run, committed| PeerMessage::RunStart {
+        set: SET,
+        run: RunId(run),
+        configuration: configuration(5, 9, &[3]),
+        committed: Op(committed),
+        dedup: Default::default(),
+        ask: stage.ask(),
+    };
+    let first = start(&stage, 1, 99);
+    stage.peer(20, first);
+    // The primary gave that run up and begins another one, not knowing of epoch 6 yet.
+    stage.learn(configuration(6, 9, &[]), &[3]);
+    let second = start(&stage, 2, 104);
+    stage.peer(20, second);
+    let feed = stage.prepare(5, vec![entry(5, 105)], 104);
+    stage.peer(20, feed);
+    let closed = |it: &WorkerEffect| matches!(it, WorkerEffect::CloseLink { .. });
+    assert!(!stage.effects.iter().any(closed), "its primary is accused of a gap");
+    let lost = PeerMessage::RunLost { set: SET, run: RunId(2) };
+    assert!(stage.sent().any(|it| *it == lost), "its primary has to begin again");
+}
