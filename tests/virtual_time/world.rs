@@ -20,8 +20,9 @@ use tandem::client::{Client, ClientOptions};
 use tandem::clock::{self, VirtualTime};
 use tandem::config::ClusterConfig;
 use tandem::net::memory::Standing;
+use tandem::protocol::meta::durable::MetaRecord;
 use tandem::protocol::time::Span;
-use tandem::protocol::types::{ClusterId, ServerId};
+use tandem::protocol::types::{ClusterId, Member, ServerId};
 use tandem::roles::meta::Disk;
 use tandem::roles::{meta, server};
 use tandem::sim::disk::MetaDisk;
@@ -65,6 +66,7 @@ impl Settings {
 /// A server: its process, and the way to ask it to stop.
 struct Server {
     process: Process,
+    stopping: Cell<bool>,
     stop: mpsc::UnboundedSender<()>,
 }
 
@@ -204,7 +206,10 @@ impl World {
         let (stop, stopped) = mpsc::unbounded_channel();
         let body = async move { server::run_here(&config, id, number, stopped).await };
         let process = Process::start(&self.net, Node::Server(id), body);
-        let old = self.servers.borrow_mut().insert(id, Server { process, stop });
+        let old = self
+            .servers
+            .borrow_mut()
+            .insert(id, Server { process, stopping: Cell::new(false), stop });
         assert!(old.is_none_or(|old| !old.process.runs()), "server {} runs twice", id.0);
     }
 
@@ -218,6 +223,7 @@ impl World {
     /// Asks server `id` to stop, as by SIGTERM.
     pub fn stop_server(&self, id: ServerId) {
         if let Some(server) = self.servers.borrow().get(&id) {
+            server.stopping.set(true);
             // One that has ended needs no telling.
             let _ = server.stop.send(());
         }
@@ -233,24 +239,23 @@ impl World {
         self.servers.borrow().get(&id).and_then(|server| server.process.take_outcome())
     }
 
-    /// Whether killing `victim` now leaves every key set a member that lives.
+    /// Whether the loss of `victim` leaves every key set a member that lives and means to stay.
     #[must_use]
     pub fn may_lose(&self, victim: ServerId) -> bool {
         let disk = self.disk.borrow();
-        let latest = |member: tandem::protocol::types::Member| {
-            disk.records().iter().any(|record| match record {
-                tandem::protocol::meta::durable::MetaRecord::Server(row) => {
-                    row.entry.member() == member
-                }
-                _ => false,
-            })
+        let records = disk.records();
+        let stays = |member: Member| {
+            let latest = records.iter().any(
+                |record| matches!(record, MetaRecord::Server(row) if row.entry.member() == member),
+            );
+            let servers = self.servers.borrow();
+            let server = servers.get(&member.server).filter(|it| it.process.runs());
+            member.server != victim && latest && server.is_some_and(|it| !it.stopping.get())
         };
-        let pending = disk.pending() > 0;
-        !pending
+        // A removal may be on its way to the disk.
+        disk.pending() == 0
             && disk.sets().filter_map(|row| row.configuration.as_ref()).all(|it| {
-                std::iter::once(&it.primary).chain(&it.secondaries).any(|&member| {
-                    member.server != victim && self.server_runs(member.server) && latest(member)
-                })
+                std::iter::once(&it.primary).chain(&it.secondaries).any(|&member| stays(member))
             })
     }
 
