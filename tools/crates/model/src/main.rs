@@ -57,6 +57,9 @@ struct Arguments {
     /// Stops a world after so many seconds.
     #[arg(long)]
     seconds: Option<u64>,
+    /// Lets only so many ticks of the clock pass, where a world names no other bound.
+    #[arg(long)]
+    ticks: Option<u8>,
     /// Plants this bug, and looks for it in the world that finds it, or in --world.
     #[arg(long, value_name = "NAME")]
     mutant: Option<String>,
@@ -91,7 +94,10 @@ impl Arguments {
 
     /// The worlds that are asked for.
     fn worlds(&self) -> Result<Vec<Plan>, String> {
-        let all = worlds::all();
+        let mut all = worlds::all();
+        for plan in &mut all {
+            plan.budget.ticks = plan.budget.ticks.or(self.ticks);
+        }
         match self.world.as_deref() {
             None => Ok(all.into_iter().filter(|it| !it.deep).collect()),
             Some("all") => Ok(all),

@@ -6,6 +6,7 @@
 use tandem::protocol::mutants::Mutant;
 use tandem::protocol::time::Span;
 use tandem::protocol::timing::Timing;
+use tandem::protocol::types::Member;
 
 /// One tick of the world on an exact clock, in nanoseconds.
 pub const TICK: u64 = 1_000_000;
@@ -78,6 +79,9 @@ pub struct Plan {
     /// Reads that wait for their store, beside the reads that are tried in every state.
     pub slow_reads: u8,
     pub budget: Budget,
+    /// The only configurations that the metaserver may install of its own accord, each by the
+    /// servers' indices, the primary first; empty = any.
+    pub only: &'static [&'static [usize]],
     /// Duplicate records that a key set keeps.
     pub dedup_records_max: usize,
     /// Too large for every day.
@@ -111,6 +115,14 @@ impl Plan {
             reconnect: if self.metaserver { ticks(1, 23) } else { NEVER },
             stop: NEVER,
         }
+    }
+
+    /// Whether the metaserver may install these members of its own accord.
+    #[must_use]
+    pub fn allows(&self, (primary, secondaries): &(Member, Vec<Member>)) -> bool {
+        let named = |it: &Member| usize::from(it.server.0) - 1;
+        let members = std::iter::once(primary).chain(secondaries).map(named);
+        self.only.is_empty() || self.only.iter().any(|it| members.clone().eq(it.iter().copied()))
     }
 
     /// The rate of a server's clock, in nanoseconds a tick.

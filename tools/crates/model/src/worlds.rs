@@ -41,6 +41,7 @@ fn pair() -> Plan {
         writes: &[PUT],
         slow_reads: 0,
         budget: NONE,
+        only: &[],
         dedup_records_max: 16,
         deep: false,
         mutant: None,
@@ -65,140 +66,23 @@ fn governed() -> Plan {
 /// All worlds, the cheap ones first.
 #[must_use]
 pub fn all() -> Vec<Plan> {
-    [of_epochs(), of_changes(), of_returns(), of_metaservers()].concat()
+    let mut all = writes();
+    all.extend(failovers());
+    all.extend(additions());
+    all.extend(trios());
+    all.extend(governments());
+    all
 }
 
-/// Worlds in which only epochs change, or little else.
-fn of_epochs() -> Vec<Plan> {
+/// One configuration.
+fn writes() -> Vec<Plan> {
     vec![
         Plan { name: "pair", about: "two copies, nothing happens but time and a write", ..pair() },
         Plan {
-            name: "pair-slow-read",
-            about: "two copies, a slow store, one new epoch",
-            slow_reads: 1,
-            writes: &[],
-            budget: Budget { installs: 1, ..NONE },
+            name: "pair-condition",
+            about: "two copies, a put and two deletes",
+            writes: &[PUT, DELETE, DELETE],
             ..pair()
-        },
-        Plan {
-            name: "pair-epoch",
-            about: "two copies, one new epoch, a write",
-            budget: Budget { installs: 1, ..NONE },
-            ..pair()
-        },
-        Plan {
-            name: "pair-retry",
-            about: "two copies, one new epoch, a write that is tried twice",
-            writes: &[RETRIED],
-            budget: Budget { installs: 1, ..NONE },
-            ..pair()
-        },
-        Plan {
-            name: "pair-crash",
-            about: "two copies, one new epoch, a crash",
-            budget: Budget { installs: 1, crashes: 1, ..NONE },
-            ..pair()
-        },
-        Plan {
-            name: "pair-break",
-            about: "two copies, one new epoch, a link that breaks",
-            budget: Budget { installs: 1, breaks: 1, ..NONE },
-            ..pair()
-        },
-        Plan {
-            name: "pair-epochs",
-            about: "two copies, two new epochs, a write",
-            budget: Budget { installs: 2, ..NONE },
-            ..pair()
-        },
-    ]
-}
-
-/// Worlds in which a primary asks for a change, or is told to.
-fn of_changes() -> Vec<Plan> {
-    vec![
-        Plan {
-            name: "lone-add",
-            about: "one copy and a learner, whose addition may be refused, and one new epoch",
-            budget: Budget { installs: 1, copies: 1, refusals: 1, ..NONE },
-            ..lone()
-        },
-        Plan {
-            name: "lone-add-writes",
-            about: "one copy and a learner, a put, a put and a delete, no time",
-            writes: &[PUT, PUT, DELETE],
-            budget: Budget { copies: 1, ticks: Some(0), ..NONE },
-            ..lone()
-        },
-        Plan {
-            name: "lone-withdraw",
-            about: "one copy and a silent learner, whose addition is withdrawn, and one new epoch",
-            complain: Some(1),
-            retry: Some(1),
-            writes: &[PUT],
-            budget: Budget { installs: 1, copies: 1, ..NONE },
-            ..lone()
-        },
-        Plan {
-            name: "pair-resign",
-            about: "two copies, a primary that is told to resign, two new epochs",
-            writes: &[],
-            budget: Budget { installs: 2, resigns: 1, ..NONE },
-            ..pair()
-        },
-        Plan {
-            name: "pair-handover",
-            about: "two copies, a handover that may be refused, and a write",
-            retry: Some(1),
-            budget: Budget { handovers: 1, refusals: 1, ..NONE },
-            ..pair()
-        },
-        Plan {
-            name: "pair-meta-restart",
-            about: "two copies, one new epoch, a metaserver that restarts",
-            budget: Budget { installs: 1, meta_restarts: 1, ..NONE },
-            ..pair()
-        },
-    ]
-}
-
-/// Worlds in which something comes again: a server, a request, a copy run.
-fn of_returns() -> Vec<Plan> {
-    vec![
-        Plan {
-            name: "pair-heir",
-            about: "two copies, a crash and a return with the disk, one new epoch",
-            budget: Budget { installs: 1, crashes: 1, returns: 1, ..NONE },
-            ..pair()
-        },
-        Plan {
-            name: "pair-return",
-            about: "two copies, a crash and a return with nothing, one new epoch",
-            budget: Budget { installs: 1, crashes: 1, restarts: 1, ..NONE },
-            ..pair()
-        },
-        Plan {
-            name: "lone-refused",
-            about: "one copy and a learner, a request refused and sent again, one new epoch",
-            retry: Some(1),
-            writes: &[],
-            budget: Budget { installs: 1, copies: 1, refusals: 1, ..NONE },
-            ..lone()
-        },
-        Plan {
-            name: "lone-retry",
-            about: "one copy and a learner, a write that is tried twice, one new epoch",
-            writes: &[RETRIED],
-            budget: Budget { installs: 1, copies: 1, ..NONE },
-            ..lone()
-        },
-        Plan {
-            name: "lone-rerun",
-            about: "one copy and a learner, a link that breaks, a second copy run, two writes",
-            rerun: Some(1),
-            writes: &[PUT, DELETE],
-            budget: Budget { copies: 1, breaks: 1, ..NONE },
-            ..lone()
         },
         Plan {
             name: "lone-horizon",
@@ -207,36 +91,151 @@ fn of_returns() -> Vec<Plan> {
             writes: &[RETRIED, PUT],
             ..lone()
         },
+    ]
+}
+
+/// Two copies, and epochs that the metaserver installs whenever it likes.
+fn failovers() -> Vec<Plan> {
+    let epoch = Plan { budget: Budget { installs: 1, ..NONE }, ..pair() };
+    vec![
+        Plan { name: "pair-epoch", about: "two copies, one new epoch, a write", ..epoch.clone() },
         Plan {
-            name: "lone-condition",
-            about: "two copies, a put and two deletes",
-            writes: &[PUT, DELETE, DELETE],
+            name: "pair-slow-read",
+            about: "two copies, one new epoch, a read whose store takes its time",
+            slow_reads: 1,
+            writes: &[],
+            ..epoch.clone()
+        },
+        Plan {
+            name: "pair-retry",
+            about: "two copies, one new epoch, a write that is tried twice",
+            writes: &[RETRIED],
+            ..epoch.clone()
+        },
+        Plan {
+            name: "pair-crash",
+            about: "two copies, one new epoch, a crash",
+            budget: Budget { crashes: 1, ..epoch.budget },
+            ..epoch.clone()
+        },
+        Plan {
+            name: "pair-return",
+            about: "two copies, one new epoch, a crash and a return with nothing",
+            budget: Budget { crashes: 1, restarts: 1, ..epoch.budget },
+            ..epoch.clone()
+        },
+        Plan {
+            name: "pair-heir",
+            about: "two copies, a crash and a return with the disk, three ticks",
+            budget: Budget { crashes: 1, returns: 1, ticks: Some(3), ..NONE },
             ..pair()
+        },
+        Plan {
+            name: "pair-break",
+            about: "two copies, one new epoch, a link that breaks, three ticks",
+            budget: Budget { breaks: 1, ticks: Some(3), ..epoch.budget },
+            ..epoch.clone()
+        },
+        Plan {
+            name: "pair-removal",
+            about: "two copies, a link that breaks and is complained of, three ticks",
+            complain: Some(1),
+            budget: Budget { breaks: 1, ticks: Some(3), ..NONE },
+            ..pair()
+        },
+        Plan {
+            name: "pair-handover",
+            about: "two copies, a handover that may be refused, a write, three ticks",
+            retry: Some(1),
+            budget: Budget { handovers: 1, refusals: 1, ticks: Some(3), ..NONE },
+            ..pair()
+        },
+        Plan {
+            name: "pair-meta-restart",
+            about: "two copies, one new epoch, a metaserver that restarts, three ticks",
+            budget: Budget { meta_restarts: 1, ticks: Some(3), ..epoch.budget },
+            ..epoch.clone()
+        },
+        Plan {
+            name: "pair-resign",
+            about: "two copies, a primary that is told to resign, two new epochs, three ticks",
+            writes: &[],
+            budget: Budget { installs: 2, resigns: 1, ticks: Some(3), ..NONE },
+            deep: true,
+            ..pair()
+        },
+        Plan {
+            name: "pair-epochs",
+            about: "two copies, two new epochs, a write",
+            budget: Budget { installs: 2, ..NONE },
+            deep: true,
+            ..pair()
+        },
+        Plan {
+            name: "pair-heir-epoch",
+            about: "two copies, one new epoch, a crash and a return with the disk",
+            budget: Budget { crashes: 1, returns: 1, ..epoch.budget },
+            deep: true,
+            ..epoch
         },
     ]
 }
 
-/// Worlds of removals, of the production metaserver, and of three copies.
-fn of_metaservers() -> Vec<Plan> {
+/// One copy, and a learner that becomes another.
+fn additions() -> Vec<Plan> {
+    let add = Plan {
+        writes: &[],
+        budget: Budget { installs: 1, copies: 1, ticks: Some(3), ..NONE },
+        ..lone()
+    };
     vec![
         Plan {
-            name: "pair-removal",
-            about: "two copies, a link that breaks, a removal",
+            name: "lone-add",
+            about: "one copy and a learner, one new epoch, a write, two ticks",
+            writes: &[PUT],
+            budget: Budget { ticks: Some(2), ..add.budget },
+            ..add.clone()
+        },
+        Plan {
+            name: "lone-add-writes",
+            about: "one copy and a learner, two puts and a delete, no time",
+            writes: &[PUT, PUT, DELETE],
+            budget: Budget { copies: 1, ticks: Some(0), ..NONE },
+            ..lone()
+        },
+        Plan {
+            name: "lone-refused",
+            about: "one copy and a learner, a request that is refused and sent again, one new \
+                    epoch, three ticks",
+            retry: Some(1),
+            budget: Budget { refusals: 1, ..add.budget },
+            ..add.clone()
+        },
+        Plan {
+            name: "lone-withdraw",
+            about: "one copy and a silent learner, whose addition is withdrawn, a write, two ticks",
             complain: Some(1),
-            budget: Budget { installs: 1, breaks: 1, ..NONE },
-            ..pair()
+            retry: Some(1),
+            writes: &[PUT],
+            budget: Budget { copies: 1, ticks: Some(2), ..NONE },
+            ..lone()
         },
         Plan {
-            name: "meta-restart",
-            about: "two copies and the production metaserver, which restarts; five ticks",
-            budget: Budget { meta_restarts: 1, ticks: Some(5), ..NONE },
-            ..governed()
+            name: "lone-retry",
+            about: "one copy and a learner, one new epoch, a write that is tried twice, two ticks",
+            writes: &[RETRIED],
+            budget: Budget { ticks: Some(2), ..add.budget },
+            deep: true,
+            ..add.clone()
         },
         Plan {
-            name: "meta-crash",
-            about: "two copies and the production metaserver, a crash; five ticks",
-            budget: Budget { crashes: 1, ticks: Some(5), ..NONE },
-            ..governed()
+            name: "lone-rerun",
+            about: "one copy and a learner, a link that breaks, a second copy run, two writes, \
+                    one tick",
+            rerun: Some(1),
+            writes: &[PUT, DELETE],
+            budget: Budget { copies: 1, breaks: 1, ticks: Some(1), ..NONE },
+            ..lone()
         },
         Plan {
             name: "pair-add",
@@ -246,17 +245,81 @@ fn of_metaservers() -> Vec<Plan> {
             ..pair()
         },
         Plan {
-            name: "trio-epoch",
-            about: "three copies, one new epoch",
-            budget: Budget { installs: 1, ..NONE },
+            name: "lone-add-forever",
+            about: "one copy and a learner, one new epoch, a write, as much time as it likes",
+            writes: &[PUT],
+            budget: Budget { refusals: 1, ticks: None, ..add.budget },
+            deep: true,
+            ..add
+        },
+    ]
+}
+
+/// Three copies.
+fn trios() -> Vec<Plan> {
+    vec![
+        Plan {
+            name: "trio-failover",
+            about: "three copies, the second becomes primary, a write, two ticks",
+            only: &[&[1, 2]],
+            budget: Budget { installs: 1, ticks: Some(2), ..NONE },
             ..trio()
         },
         Plan {
-            name: "trio-epochs",
-            about: "three copies, two new epochs",
-            budget: Budget { installs: 2, ..NONE },
+            name: "trio-cut",
+            about: "three copies, the second becomes primary, then the third alone, two writes, \
+                    two ticks",
+            only: &[&[1, 2], &[2]],
+            writes: &[PUT, RETRIED],
+            budget: Budget { installs: 2, ticks: Some(2), ..NONE },
             deep: true,
             ..trio()
+        },
+        Plan {
+            name: "trio-epoch",
+            about: "three copies, one new epoch, a write",
+            budget: Budget { installs: 1, ..NONE },
+            deep: true,
+            ..trio()
+        },
+        Plan {
+            name: "trio-crashes",
+            about: "three copies, two crashes, two new epochs, a write, three ticks",
+            budget: Budget { installs: 2, crashes: 2, ticks: Some(3), ..NONE },
+            deep: true,
+            ..trio()
+        },
+    ]
+}
+
+/// The production metaserver.
+fn governments() -> Vec<Plan> {
+    vec![
+        Plan {
+            name: "meta-restart",
+            about: "two copies and the production metaserver, which restarts; no time",
+            budget: Budget { meta_restarts: 1, ticks: Some(0), ..NONE },
+            ..governed()
+        },
+        Plan {
+            name: "meta-silence",
+            about: "two copies and the production metaserver; one tick",
+            budget: Budget { ticks: Some(1), ..NONE },
+            ..governed()
+        },
+        Plan {
+            name: "meta-crash",
+            about: "two copies and the production metaserver, a crash; five ticks",
+            budget: Budget { crashes: 1, ticks: Some(5), ..NONE },
+            deep: true,
+            ..governed()
+        },
+        Plan {
+            name: "meta-restart-later",
+            about: "two copies and the production metaserver, which restarts; five ticks",
+            budget: Budget { meta_restarts: 1, ticks: Some(5), ..NONE },
+            deep: true,
+            ..governed()
         },
     ]
 }
