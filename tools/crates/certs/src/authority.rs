@@ -184,9 +184,11 @@ mod tests {
 
     #[test]
     fn a_leaf_says_who_it_is_and_for_how_long() {
-        let ca = make_ca("demo", year()).expect("a CA");
+        // The same year for both: a leaf asked for a second later would outlive its CA.
+        let year = year();
+        let ca = make_ca("demo", year).expect("a CA");
         let identity: Identity = "tandem://demo/server/1".parse().expect("an identity");
-        let leaf = issue_leaf(&ca, &identity, year()).expect("a leaf");
+        let leaf = issue_leaf(&ca, &identity, year).expect("a leaf");
         let facts = Facts::read(&leaf.certificate).expect("readable");
         assert_eq!(facts.subject, "O=demo, CN=server-1");
         assert_eq!(facts.uris, ["tandem://demo/server/1"]);
@@ -199,10 +201,11 @@ mod tests {
 
     #[test]
     fn clients_and_admins_may_only_dial() {
-        let ca = make_ca("demo", year()).expect("a CA");
+        let year = year();
+        let ca = make_ca("demo", year).expect("a CA");
         for name in ["tandem://demo/client/app", "tandem://demo/admin/ops"] {
             let identity: Identity = name.parse().expect("an identity");
-            let leaf = issue_leaf(&ca, &identity, year()).expect("a leaf");
+            let leaf = issue_leaf(&ca, &identity, year).expect("a leaf");
             let facts = Facts::read(&leaf.certificate).expect("readable");
             assert_eq!((facts.accepts, facts.dials), (false, true), "{name}");
         }

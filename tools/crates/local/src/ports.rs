@@ -2,38 +2,41 @@
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, UdpSocket};
+use std::ops::Range;
 use std::sync::Mutex;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 /// Ports that this process handed out: two clusters of one test run must not share any, although
 /// a port that was found is free again until its owner binds it.
 static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
 
-/// Attempts to find a port that was not handed out before, for each one wanted.
-const ATTEMPTS_MAX: usize = 100;
+/// Ports from which cluster members' are chosen, all below those that Linux gives to sockets that
+/// ask for none in particular (32768 and above, unless somebody changed it): a client's socket can
+/// never take a port between its choice here and the start of the process it is meant for.
+const CHOICE: Range<u16> = 12_000..32_000;
 
 /// `count` different ports of 127.0.0.1 that nobody is bound to.
 ///
 /// # Errors
 /// The system has no free ports.
 pub fn free(count: usize) -> Result<Vec<u16>> {
-    // All stay bound until all are found, so that the system names each one only once.
-    let mut held = Vec::new();
-    let mut ports = Vec::new();
     let mut given = GIVEN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    for _ in 0..count * ATTEMPTS_MAX {
-        if ports.len() == count {
-            return Ok(ports);
-        }
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).context("no free UDP port")?;
-        let port = socket.local_addr().context("a bound socket has an address")?.port();
-        held.push(socket);
-        if given.insert(port) {
-            ports.push(port);
-        }
+    // Each process begins elsewhere, so that two that search at once do not meet.
+    let skipped = usize::try_from(std::process::id()).unwrap_or(0) * 97 % CHOICE.len();
+    let ports: Vec<u16> = CHOICE
+        .cycle()
+        .skip(skipped)
+        .take(CHOICE.len())
+        .filter(|port| !given.contains(port))
+        .filter(|&port| UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).is_ok())
+        .take(count)
+        .collect();
+    if ports.len() < count {
+        bail!("found only {} of {count} free UDP ports on 127.0.0.1", ports.len())
     }
-    bail!("found only {} of {count} free UDP ports on 127.0.0.1", ports.len())
+    given.extend(&ports);
+    Ok(ports)
 }
 
 #[cfg(test)]
