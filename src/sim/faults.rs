@@ -183,6 +183,25 @@ impl World {
         }
     }
 
+    /// Ends all faults: what was cut is mended, what was to strike later never will.
+    pub fn make_peace(&mut self) {
+        let strikes = |event: &Event| match event {
+            Event::Fault(Fault::Start(_)) => false,
+            Event::Fault(_) => true,
+            _ => false,
+        };
+        let due = self.agenda.iter().filter(|(_, event)| strikes(event));
+        let due: Vec<_> = due.map(|(entered, _)| entered).collect();
+        for entered in due {
+            self.agenda.take_back(entered);
+        }
+        let servers: Vec<_> = self.servers.keys().copied().map(Node::Server).collect();
+        for node in servers.into_iter().chain([Node::Meta]) {
+            self.set_fuse(node, None);
+        }
+        self.strike(Fault::MendAll);
+    }
+
     fn isolate(&mut self, node: Node) {
         let servers = self.servers.keys().copied().map(Node::Server);
         let others: Vec<_> = servers.chain([Node::Meta]).collect();

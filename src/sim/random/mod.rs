@@ -143,7 +143,7 @@ impl Driver<'_> {
             return;
         }
         self.script = None;
-        self.world.strike(Fault::MendAll);
+        self.world.make_peace();
         let quiet = NetworkSettings::quiet();
         let settings = &mut self.world.network.settings;
         (settings.drop_ppm, settings.tail_ppm) = (quiet.drop_ppm, quiet.tail_ppm);
