@@ -194,7 +194,10 @@ impl MetaServer {
         if let ToMeta::Register(registration) = message {
             return self.on_register(now, link, registration);
         }
-        let Some(member) = self.speaker(link) else { return false };
+        let Some(member) = self.speaker(link) else {
+            self.close_unregistered(link);
+            return false;
+        };
         match message {
             ToMeta::Register(_) => false,
             ToMeta::Heartbeat { sequence, sets } => self.on_heartbeat(now, link, sequence, &sets),

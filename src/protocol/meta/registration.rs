@@ -29,6 +29,16 @@ impl MetaServer {
         (self.ledger.live_member(member.server) == Some(member)).then_some(member)
     }
 
+    /// A server that speaks on a link without having registered there learned its identity after
+    /// it had dialled, over an older link: dialling anew, it says who it is.
+    pub(super) fn close_unregistered(&mut self, link: LinkId) {
+        if self.links.get(&link).is_some_and(|it| it.member.incarnation == Incarnation(0)) {
+            self.links.remove(&link);
+            let reason = "the server has not registered on this link; it has to dial anew";
+            self.outbox.push(MetaEffect::CloseLink { link, reason });
+        }
+    }
+
     pub(super) fn on_server_up(
         &mut self,
         _now: Time,

@@ -2,7 +2,7 @@
 //! Method: registrations of every kind, and what comes back over their links.
 
 use super::cluster::{CLUSTER, Cluster, settings};
-use crate::protocol::effect::MetaInput;
+use crate::protocol::effect::{MetaInput, MetaNote};
 use crate::protocol::message::{MetaRequest, Registration, RegistrationRefusal, ToMeta, ToServer};
 use crate::protocol::time::Span;
 use crate::protocol::types::{
@@ -101,6 +101,25 @@ fn a_superseded_incarnation_is_not_heard() {
             .iter()
             .any(|it| it.primary_of == 0 && it.incarnation == old.incarnation)
     );
+}
+
+#[test]
+fn a_server_that_learned_its_identity_over_an_older_link_has_to_dial_anew() {
+    // Seed 444565458 of the simulator: it dialled before it heard that it is registered, and
+    // spoke for ever on a link that nobody had registered on.
+    let mut cluster = Cluster::born(settings(2, 2, 2));
+    let (link, server) = (cluster.new_link(), ServerId(1));
+    let member = Member { server, incarnation: Incarnation(0) };
+    cluster.input(MetaInput::ServerUp { link, member, worker: WorkerId(0) });
+    let closed = |it: &Cluster| {
+        it.notes
+            .iter()
+            .any(|note| matches!(note, MetaNote::Misbehaved { link: it, .. } if *it == link))
+    };
+    assert!(!closed(&cluster), "it may register yet");
+    let message = ToMeta::Heartbeat { sequence: 1, sets: Vec::new() };
+    cluster.input(MetaInput::FromServer { link, message });
+    assert!(closed(&cluster));
 }
 
 #[test]
