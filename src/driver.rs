@@ -9,7 +9,8 @@
 //! ```
 //!
 //! A driver lives on one thread. Readers call it directly; it takes a new clock reading for every
-//! input. At the end of a batch `settle` lets the machine send what the batch left to send.
+//! input. What a batch of inputs leaves to be sent is sent by the timer's task, which has its turn
+//! after all readers that have something now: one message for all of them.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -104,9 +105,10 @@ impl<M: Ticks + 'static, S: Shell<M> + 'static> Handle<M, S> {
         self.driver.borrow_mut().take(input);
     }
 
-    /// Ends a batch.
+    /// Ends a batch: what it left to do is done in this turn of the thread, once for all batches
+    /// of the turn.
     pub fn settle(&self) {
-        let deadline = self.driver.borrow_mut().settle();
+        let deadline = self.driver.borrow().machine.deadline();
         let armed = self.timer.armed.get();
         if deadline.is_some_and(|deadline| armed.is_none_or(|armed| deadline < armed)) {
             self.timer.changed.notify_one();
@@ -125,8 +127,10 @@ impl<M: Ticks + 'static, S: Shell<M> + 'static> Handle<M, S> {
         act(&mut driver.machine, &mut driver.shell)
     }
 
-    /// Wakes the machine at its deadlines, for ever.
+    /// Lets the machine do what is due after each turn's batches and at its deadlines, for ever.
     pub async fn run_timer(self) {
+        let mut sleep = std::pin::pin!(tokio::time::sleep(Duration::ZERO));
+        let mut slept_until = None;
         loop {
             let deadline = self.driver.borrow_mut().settle();
             self.timer.armed.set(deadline);
@@ -134,11 +138,15 @@ impl<M: Ticks + 'static, S: Shell<M> + 'static> Handle<M, S> {
                 self.timer.changed.notified().await;
                 continue;
             };
-            let wait = Duration::from(deadline.since(clock::now()));
+            if slept_until != Some(deadline) {
+                let wait = Duration::from(deadline.since(clock::now()));
+                sleep.as_mut().reset(tokio::time::Instant::now() + wait);
+                slept_until = Some(deadline);
+            }
             tokio::select! {
                 biased;
                 () = self.timer.changed.notified() => {}
-                () = tokio::time::sleep(wait) => {}
+                () = sleep.as_mut() => slept_until = None,
             }
         }
     }

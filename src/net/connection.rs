@@ -30,7 +30,8 @@ use crate::wire::{DATAGRAM_BYTES_MAX, Frame, Limits, WireError};
 pub enum Lane {
     /// The stream that the `Hello` came on.
     Control,
-    /// A key set's own stream, opened by the side that dialled when it first sends on it.
+    /// The stream of a key set, or of several, named after one of them; opened by the side that
+    /// dialled when it first sends on it.
     Set(KeySet),
 }
 

@@ -72,9 +72,9 @@ impl Dedup {
         let position = Position { loss_epoch, epoch: entry.born, op: entry.op };
         session.records.insert(origin.number, (position, entry.written));
         self.by_op.insert(entry.op, (origin.session, origin.number));
-        let kept = session.records.split_off(&session.answered_below.min(origin.number));
-        let answered = std::mem::replace(&mut session.records, kept);
-        for (position, _) in answered.into_values() {
+        let kept_from = session.answered_below.min(origin.number);
+        while let Some(first) = session.records.first_entry().filter(|it| *it.key() < kept_from) {
+            let (position, _) = first.remove();
             self.by_op.remove(&position.op);
         }
         while self.by_op.len() > records_max {

@@ -22,6 +22,11 @@ use crate::protocol::worker::Worker;
 use crate::store::{ChunkRange, Engine, MemoryEngine};
 use crate::wire;
 
+/// Streams that the key sets of a replication link share. Each costs a wake-up and a write at
+/// both ends for every turn in which it has something; a lost packet holds up only those key sets
+/// whose messages were in it or behind it on the same stream.
+const REPLICATION_LANES: u16 = 8;
+
 /// What a worker's effects need.
 pub struct ServerShell {
     plan: Arc<Plan>,
@@ -141,7 +146,8 @@ impl ServerShell {
             }
             Lane::Set(set) => {
                 let Some(connection) = self.peers.get(&link) else { return };
-                connection.send(net::Lane::Set(set), |buffer, limits| {
+                let shared = net::Lane::Set(KeySet(set.0 % REPLICATION_LANES));
+                connection.send(shared, |buffer, limits| {
                     wire::encode_peer(buffer, limits, message)
                 })
             }
