@@ -25,6 +25,16 @@ pub const RULES: &[Rule] = &[
         bad: &[("a.md", "a \n"), ("tools/a", "a\n\n\n"), ("a.toml", "a")],
         good: &[("a.md", "a\n"), ("a.md", "")],
     },
+    Rule {
+        name: "test that is not there",
+        instead: "name the file by its path from tests/, or say that nothing covers the scenario",
+        check: named_tests,
+        bad: &[("tests/README.md", "| 1 | `scenarios/nothing.txt` |\n")],
+        good: &[
+            ("tests/README.md", "`scenarios/birth.txt`, `../src/lib.rs` and `a_test`\n"),
+            ("README.md", "`scenarios/nothing.txt`\n"),
+        ],
+    },
 ];
 
 /// The text files that git tracks or would track.
@@ -77,4 +87,18 @@ fn trailing_space(file: &SourceFile) -> Vec<Finding> {
         findings.push(Finding { line, what: "the file ends without one line end".to_owned() });
     }
     findings
+}
+
+/// What the table of scenarios names has to exist.
+fn named_tests(file: &SourceFile) -> Vec<Finding> {
+    if file.path != "tests/README.md" {
+        return Vec::new();
+    }
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let is_file = |name: &&str| [".txt", ".rs", ".md"].iter().any(|it| name.ends_with(it));
+    file.text_lines()
+        .flat_map(|(line, text)| text.split('`').skip(1).step_by(2).map(move |it| (line, it)))
+        .filter(|(_, name)| is_file(name) && !folder.join(name).exists())
+        .map(|(line, name)| Finding { line, what: format!("there is no {name}") })
+        .collect()
 }

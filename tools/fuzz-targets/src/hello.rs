@@ -1,7 +1,7 @@
 //! `Hello`: both judges that stand before a link, for every party and every accepting side.
 
 use bytes::Bytes;
-use tandem::identity::{Identity, PartyRole};
+use tandem::identity::{Identity, META_ID, PartyRole};
 use tandem::protocol::message::Purpose;
 use tandem::protocol::types::{ClusterId, Incarnation, Member, ServerId};
 use tandem::wire::*;
@@ -13,7 +13,7 @@ pub fn judge(data: &[u8]) {
     let Ok(hello) = decode_hello(&Frame { kind: Kind::Hello, request: 0, body }) else { return };
     let role = PartyRole::ALL[usize::from(party % 4)];
     let id = match role {
-        PartyRole::Meta => "meta".to_owned(),
+        PartyRole::Meta => META_ID.to_owned(),
         PartyRole::Server => (1 + party / 4).to_string(),
         PartyRole::Client | PartyRole::Admin => "app".to_owned(),
     };

@@ -42,7 +42,7 @@ pub struct Outcome {
     pub calm_end: Time,
     /// When the nemesis ended.
     pub chaos_end: Time,
-    /// When the load ended.
+    /// When the load was told to end; what was under way then is answered later.
     pub end: Time,
     pub grace: Span,
     pub faults: Vec<Record>,
@@ -144,8 +144,9 @@ fn torture(arguments: &Arguments, seed: u64, history: &Path, verdict: &Verdict) 
     {
         verdict.note(format!("{error:#}"));
     }
-    let samples = load.stop()?;
+    // While the sessions end one after the other, a key set without writes says nothing.
     let end = clock::now();
+    let samples = load.stop()?;
     read_all(&stage, &load, verdict)?;
     stop.store(true, Ordering::Relaxed);
     stage.stop()?;

@@ -148,6 +148,7 @@ impl Drawing<'_> {
         let room = RIGHT - LEFT - 330.0;
         let most = rows.first().map_or(1.0, |it| seconds(it.1)).max(0.001);
         let top = self.y;
+        let grace = LEFT + seconds(self.outcome.grace) / most * room;
         for (cause, length, set, begin) in rows {
             let words = if cause == "none" { "no fault" } else { cause };
             self.page.text(LEFT - 8.0, self.y + 12.0, Font::new(12.0, INK).end(), words);
@@ -162,10 +163,11 @@ impl Drawing<'_> {
                 length.0 as f64 / self.outcome.grace.0.max(1) as f64,
                 set.0
             );
-            self.page.text(LEFT + width + 8.0, self.y + 12.0, SMALL, &words);
+            // The words stand clear of the line that marks grace.
+            let clear = if LEFT + width < grace + 2.0 { grace } else { LEFT + width };
+            self.page.text(clear + 8.0, self.y + 12.0, SMALL, &words);
             self.y += 21.0;
         }
-        let grace = LEFT + seconds(self.outcome.grace) / most * room;
         self.page.line((grace, top - 4.0), (grace, self.y), BAD, "4 3");
         self.page.text(grace, self.y + 10.0, Font::new(10.0, BAD).middle(), "grace");
         self.y += 14.0;
