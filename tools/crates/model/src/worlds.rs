@@ -291,8 +291,8 @@ fn learners() -> Vec<Plan> {
         },
         Plan {
             name: "pair-add-skip",
-            about: "two copies and a learner, the second becomes primary and the first again, which \
-                    hears of the latter only, no time",
+            about: "two copies and a learner, the second becomes primary and the first again, \
+                    which hears of the latter only, no time",
             servers: 3,
             only: &[&[1, 0], &[0, 1]],
             deaf: &[0],
