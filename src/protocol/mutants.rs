@@ -81,6 +81,10 @@ mutants! {
         "the first message of an epoch cuts again when it is repeated";
     OldEpochAccepted "old-epoch-accepted"
         "a member takes the writes of a primary from an older epoch";
+    AcksOfAnyEpoch "acks-of-any-epoch"
+        "a primary counts acknowledgements and leases of an older epoch of its own";
+    MissedEpochGoesOn "missed-epoch-goes-on"
+        "a primary that missed an epoch of another goes on as if there had been none";
     RemovesByItself "removes-by-itself"
         "a primary goes on without a silent secondary, unasked";
     DelayedRemoval "delayed-removal"

@@ -30,6 +30,15 @@ impl Explored {
 }
 
 impl Replica {
+    /// Whether this replica is secondary, and took its epoch's first message.
+    #[must_use]
+    pub fn has_joined(&self) -> bool {
+        match &self.role {
+            Role::Secondary(secondary) => secondary.joined,
+            Role::Outside | Role::Primary(_) | Role::Learner(_) => false,
+        }
+    }
+
     /// Whether no read is under way that was asked of the store.
     #[must_use]
     pub fn reads_nothing(&self) -> bool {

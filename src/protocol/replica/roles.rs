@@ -88,7 +88,8 @@ impl Replica {
     ) {
         let epoch = self.epoch();
         let was_primary = matches!(role, Role::Primary(_));
-        let continues = was_primary && !reopened && epoch == old_epoch.next();
+        let missed_none = epoch == old_epoch.next() || planted(Mutant::MissedEpochGoesOn);
+        let continues = was_primary && !reopened && missed_none;
         let mut primary = match role {
             Role::Primary(mut primary) => {
                 if reopened {

@@ -22,16 +22,18 @@ use serde_json::{Value, json};
 use tandem::protocol::mutants::{Mutant, plant};
 
 use crate::checker::{Bounds, End, Outcome, explore};
+use crate::mutants::Reach;
 use crate::plan::Plan;
 
-/// States that a search may find where nothing else is said: about 10 GB.
+/// States that a search may find where nothing else is said.
 const STATES_MAX: usize = 20_000_000;
 
 /// How long a world may take where nothing else is said.
 const SECONDS_MAX: u64 = 900;
 
 /// States and seconds within which a mutant has to be found.
-const MUTANT_STATES_MAX: usize = 2_000_000;
+const MUTANT_STATES_MAX: usize = 1_000_000;
+const MUTANT_SECONDS_MAX: u64 = 300;
 
 /// Explores every state of small worlds of Tandem's own machines: two or three servers, a
 /// metaserver that may do whatever a metaserver is allowed to, clients, faults.
@@ -57,7 +59,7 @@ struct Arguments {
     /// Stops a world after so many seconds.
     #[arg(long)]
     seconds: Option<u64>,
-    /// Lets only so many ticks of the clock pass, where a world names no other bound.
+    /// Lets only so many ticks of the clock pass, whatever a world says.
     #[arg(long)]
     ticks: Option<u8>,
     /// Plants this bug, and looks for it in the world that finds it, or in --world.
@@ -78,10 +80,11 @@ enum Format {
 }
 
 impl Arguments {
-    fn bounds(&self, states_max: usize) -> Bounds {
+    /// The bounds that are asked for, or else these.
+    fn bounds(&self, states_max: usize, seconds_max: u64) -> Bounds {
         Bounds {
             states_max: self.states_max.unwrap_or(states_max),
-            time_max: Duration::from_secs(self.seconds.unwrap_or(SECONDS_MAX)),
+            time_max: Duration::from_secs(self.seconds.unwrap_or(seconds_max)),
         }
     }
 
@@ -96,7 +99,7 @@ impl Arguments {
     fn worlds(&self) -> Result<Vec<Plan>, String> {
         let mut all = worlds::all();
         for plan in &mut all {
-            plan.budget.ticks = plan.budget.ticks.or(self.ticks);
+            plan.budget.ticks = self.ticks.or(plan.budget.ticks);
         }
         match self.world.as_deref() {
             None => Ok(all.into_iter().filter(|it| !it.deep).collect()),
@@ -139,12 +142,12 @@ fn main() -> ExitCode {
 fn list() {
     for plan in worlds::all() {
         let deep = if plan.deep { " (large)" } else { "" };
-        println!("{:<18}{}{deep}", plan.name, plan.about);
+        println!("{:<20}{}{deep}", plan.name, plan.about);
     }
 }
 
 fn run_worlds(arguments: &Arguments) -> Result<bool, String> {
-    let bounds = arguments.bounds(STATES_MAX);
+    let bounds = arguments.bounds(STATES_MAX, SECONDS_MAX);
     let bounded = arguments.seconds.is_some() || arguments.states_max.is_some();
     let (mut states, mut steps, mut exhausted, mut broken) = (0, 0, 0, 0);
     let plans = arguments.worlds()?;
@@ -177,23 +180,34 @@ fn run_worlds(arguments: &Arguments) -> Result<bool, String> {
 }
 
 /// Looks for a planted bug in one world.
-fn look_for(mutant: Mutant, plan: Plan, bounds: Bounds) -> Outcome {
+fn look_for(arguments: &Arguments, mutant: Mutant, plan: &Plan) -> Outcome {
+    let bounds = arguments.bounds(MUTANT_STATES_MAX, MUTANT_SECONDS_MAX);
     plant(Some(mutant));
-    let outcome = explore(&Arc::new(Plan { mutant: Some(mutant), ..plan }), bounds);
+    let outcome = explore(&Arc::new(Plan { mutant: Some(mutant), ..plan.clone() }), bounds);
     plant(None);
     outcome
+}
+
+/// The world that finds a mutant, or why there is none.
+fn home(mutant: Mutant) -> Result<Plan, &'static str> {
+    match mutants::reach(mutant) {
+        Reach::Found(name) => {
+            let plan = worlds::all().into_iter().find(|it| it.name == name);
+            Ok(plan.expect("a mutant's world is one of the worlds"))
+        }
+        Reach::Out(reason) => Err(reason),
+    }
 }
 
 fn run_mutant(arguments: &Arguments, name: &str) -> Result<bool, String> {
     let mutant = Mutant::ALL.iter().copied().find(|it| it.name() == name);
     let Some(mutant) = mutant else { return Err(format!("no mutant is called '{name}'")) };
-    let home = mutants::FOUND.iter().find(|it| it.0 == mutant).map(|it| it.1);
-    let plans = match (&arguments.world, home) {
-        (None, Some(home)) => worlds::all().into_iter().filter(|it| it.name == home).collect(),
+    let plans = match (&arguments.world, home(mutant)) {
+        (None, Ok(home)) => vec![home],
         _ => arguments.worlds()?,
     };
     for plan in plans {
-        let outcome = look_for(mutant, plan.clone(), arguments.bounds(MUTANT_STATES_MAX));
+        let outcome = look_for(arguments, mutant, &plan);
         let mut text = report::line(&plan, &outcome);
         if let Some(it) = &outcome.counterexample {
             text = format!("{text}\n{}", report::story(it));
@@ -209,38 +223,27 @@ fn run_mutant(arguments: &Arguments, name: &str) -> Result<bool, String> {
 fn run_mutants(arguments: &Arguments) -> bool {
     let (mut looked_for, mut found) = (0, 0);
     for &mutant in Mutant::ALL {
-        let name = mutant.name();
-        let home = mutants::FOUND.iter().find(|it| it.0 == mutant).map(|it| it.1);
-        let plan = home.and_then(|home| worlds::all().into_iter().find(|it| it.name == home));
-        let Some(plan) = plan else {
-            let reason = mutants::out_of_reach(mutant);
-            let text = format!("{name:<26}-      {reason}");
-            arguments.say(&text, &json!({ "mutant": name, "out_of_reach": reason }));
-            continue;
+        let plan = match home(mutant) {
+            Ok(plan) => plan,
+            Err(reason) => {
+                let (text, value) = report::out_of_reach(mutant, reason);
+                arguments.say(&text, &value);
+                continue;
+            }
         };
-        let outcome = look_for(mutant, plan.clone(), arguments.bounds(MUTANT_STATES_MAX));
+        let outcome = look_for(arguments, mutant, &plan);
         looked_for += 1;
-        let seconds = outcome.took.as_secs_f64();
-        let (text, property) = match &outcome.counterexample {
-            Some(it) => {
-                found += 1;
-                let (steps, states) = (it.steps.len(), outcome.states);
-                let told = format!("{:<20}{steps:>3} steps {states:>8} states", it.property);
-                (format!("{name:<26}found  {:<18}{told} {seconds:>6.1} s", plan.name), it.property)
-            }
-            None => {
-                let end = report::end(outcome.end);
-                (format!("{name:<26}MISSED {:<18}{end} {seconds:>6.1} s", plan.name), "")
-            }
-        };
-        let value = json!({
-            "mutant": name, "breaks": mutant.breaks(), "property": property,
-            "outcome": report::json(&plan, &outcome),
-        });
+        found += usize::from(outcome.end == End::Violated);
+        let (text, value) = report::hunt(mutant, &plan, &outcome);
         arguments.say(&text, &value);
     }
-    let summary = json!({ "mutants": Mutant::ALL.len(), "looked_for": looked_for, "found": found });
-    let text = format!("mutants: {found} found of {looked_for} that have a world");
+    let all = Mutant::ALL.len();
+    let summary = json!({ "mutants": all, "looked_for": looked_for, "found": found });
+    let argued = all - looked_for;
+    let text = format!(
+        "mutants: {found} found of {looked_for} that have a world; {argued} are argued, and found \
+         by tools/mutants"
+    );
     arguments.say(&text, &summary);
     found == looked_for
 }

@@ -5,19 +5,74 @@
 
 use tandem::protocol::mutants::Mutant;
 
-/// Each mutant that a world finds, with that world.
-pub const FOUND: &[(Mutant, &str)] = &[
-    (Mutant::AckBeforeSecondary, "pair-epoch"),
-    (Mutant::LeaseRelation, "pair-epoch"),
-    (Mutant::NoDriftMargin, "pair-epoch"),
-    (Mutant::LeaseFromReceipt, "pair-epoch"),
-    (Mutant::LeaseCheckedFirst, "pair-slow-read"),
-    (Mutant::OpensAtOnce, "pair-epoch"),
-    (Mutant::OpensAfterLatest, "pair-epochs"),
-];
+/// What the explorer can do about a mutant.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Reach {
+    /// This world finds it.
+    Found(&'static str),
+    /// No world can, and why. A case or a seed of the simulator does (see `tools/mutants`).
+    Out(&'static str),
+}
 
-/// Why no world here can find a mutant.
+/// Where to look for a mutant.
 #[must_use]
-pub fn out_of_reach(_mutant: Mutant) -> &'static str {
-    "not looked for yet"
+pub fn reach(mutant: Mutant) -> Reach {
+    use Reach::{Found, Out};
+    match mutant {
+        Mutant::AckBeforeSecondary
+        | Mutant::LeaseRelation
+        | Mutant::NoDriftMargin
+        | Mutant::LeaseFromReceipt
+        | Mutant::OpensAtOnce
+        | Mutant::ReadsUnreconciled
+        | Mutant::NeverCuts => Found("pair-epoch"),
+        Mutant::LeaseCheckedFirst => Found("pair-slow-read"),
+        Mutant::CutsToCommitPoint => Found("pair-epochs-still"),
+        Mutant::OpensAfterLatest => Found("trio-deaf"),
+        Mutant::ReadsAfterResignation | Mutant::AnyResignation => Found("pair-resign"),
+        Mutant::RemovesByItself => Found("pair-removal"),
+        Mutant::RetryTwice => Found("pair-retry"),
+        Mutant::ConditionOnUncommitted => Found("pair-condition"),
+        Mutant::HeirCut => Found("pair-heir"),
+        Mutant::BondsLost => Found("pair-heir-still"),
+        Mutant::EmptyHeir => Found("pair-return"),
+        Mutant::FeedFromPrepared => Found("pair-add"),
+        Mutant::MissedEpochGoesOn => Found("pair-add-skip"),
+        Mutant::HeirWiped => Found("pair-copy-late"),
+        Mutant::HorizonForgotten => Found("lone-horizon"),
+        Mutant::NoUnionOfLeases
+        | Mutant::SoleNeedsNoLease
+        | Mutant::LearnerPromisesNothing
+        | Mutant::ForgetsOnPause
+        | Mutant::LearnerPromoted => Found("lone-add"),
+        Mutant::NoUnionOfAcks
+        | Mutant::ProposedTooEarly
+        | Mutant::CopyOverwrites
+        | Mutant::CopyResurrects => Found("lone-add-writes"),
+        Mutant::OldEpochIsOutcome | Mutant::ForgetsOnWithdrawal => Found("lone-withdraw"),
+        Mutant::RefusalForgotten => Found("lone-refused"),
+        Mutant::DedupNotCopied => Found("lone-retry"),
+        Mutant::OpensUnreconciled | Mutant::OldEpochAccepted => Found("trio-still"),
+        Mutant::AcksOfAnyEpoch => Found("trio-skip"),
+        Mutant::SaidBeforeDurable => Found("meta-restart"),
+        Mutant::FirstMessageTwice => Out(
+            "a stream keeps its order and a message on a replaced link is not heard, so that none \
+             here is late enough to cut: the rule stands behind that one",
+        ),
+        Mutant::StaleChunk => Out(
+            "one key is one chunk: that of an earlier run completes no other run, and the run's \
+             own chunk follows it on the same lane",
+        ),
+        Mutant::DeadLearnerAdded => Out(
+            "names a member that never answers: nothing is served wrongly, nor is anything written",
+        ),
+        Mutant::SuspectsAtOnce => Out("moves roles for no reason, and that is all it breaks"),
+        Mutant::DelayedRemoval => Out(
+            "needs the production metaserver, a link cut and mended, and a question in between: \
+             too many steps",
+        ),
+        Mutant::StaleRecoveryCounts => {
+            Out("needs the production metaserver and two recoveries of one server: too many steps")
+        }
+    }
 }

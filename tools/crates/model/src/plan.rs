@@ -79,9 +79,11 @@ pub struct Plan {
     /// Reads that wait for their store, beside the reads that are tried in every state.
     pub slow_reads: u8,
     pub budget: Budget,
-    /// The only configurations that the metaserver may install of its own accord, each by the
-    /// servers' indices, the primary first; empty = any.
+    /// The only configurations that the metaserver may install of its own accord, in this order,
+    /// each by the servers' indices, the primary first; empty = any.
     pub only: &'static [&'static [usize]],
+    /// Servers, by index, that the metaserver's news never reach: they wait for ever.
+    pub deaf: &'static [usize],
     /// Duplicate records that a key set keeps.
     pub dedup_records_max: usize,
     /// Too large for every day.
@@ -117,12 +119,14 @@ impl Plan {
         }
     }
 
-    /// Whether the metaserver may install these members of its own accord.
+    /// Whether the metaserver may install these members of its own accord, as it may do so `left`
+    /// more times.
     #[must_use]
-    pub fn allows(&self, (primary, secondaries): &(Member, Vec<Member>)) -> bool {
+    pub fn allows(&self, left: u8, (primary, secondaries): &(Member, Vec<Member>)) -> bool {
         let named = |it: &Member| usize::from(it.server.0) - 1;
         let members = std::iter::once(primary).chain(secondaries).map(named);
-        self.only.is_empty() || self.only.iter().any(|it| members.clone().eq(it.iter().copied()))
+        let next = usize::from(self.budget.installs - left);
+        self.only.is_empty() || self.only.get(next).is_some_and(|it| members.eq(it.iter().copied()))
     }
 
     /// The rate of a server's clock, in nanoseconds a tick.

@@ -1,6 +1,7 @@
 //! How it went, for people and for scripts.
 
 use serde_json::{Value, json};
+use tandem::protocol::mutants::Mutant;
 
 use crate::checker::{Counterexample, End, Outcome};
 use crate::plan::Plan;
@@ -56,4 +57,36 @@ pub fn json(plan: &Plan, outcome: &Outcome) -> Value {
         "end": end(outcome.end),
         "counterexample": counterexample,
     })
+}
+
+/// A mutant that was looked for in one world.
+#[must_use]
+pub fn hunt(mutant: Mutant, plan: &Plan, outcome: &Outcome) -> (String, Value) {
+    let (name, world, seconds) = (mutant.name(), plan.name, outcome.took.as_secs_f64());
+    let property = outcome.counterexample.as_ref().map(|it| it.property);
+    let text = match &outcome.counterexample {
+        Some(it) => {
+            let (property, steps, states) = (it.property, it.steps.len(), outcome.states);
+            format!(
+                "{name:<26}found  {world:<18}{property:<18}{steps:>3} steps{states:>8} states\
+                 {seconds:>6.1} s"
+            )
+        }
+        None => format!("{name:<26}MISSED {world:<18}{} {seconds:>6.1} s", end(outcome.end)),
+    };
+    let value = json!({
+        "mutant": name,
+        "breaks": mutant.breaks(),
+        "property": property,
+        "outcome": json(plan, outcome),
+    });
+    (text, value)
+}
+
+/// A mutant that no world finds, and why.
+#[must_use]
+pub fn out_of_reach(mutant: Mutant, reason: &str) -> (String, Value) {
+    let (name, breaks) = (mutant.name(), mutant.breaks());
+    let text = format!("{name:<26}argued {reason}");
+    (text, json!({ "mutant": name, "breaks": breaks, "out_of_reach": reason }))
 }

@@ -42,6 +42,7 @@ fn pair() -> Plan {
         slow_reads: 0,
         budget: NONE,
         only: &[],
+        deaf: &[],
         dedup_records_max: 16,
         deep: false,
         mutant: None,
@@ -68,7 +69,9 @@ fn governed() -> Plan {
 pub fn all() -> Vec<Plan> {
     let mut all = writes();
     all.extend(failovers());
+    all.extend(failures());
     all.extend(additions());
+    all.extend(learners());
     all.extend(trios());
     all.extend(governments());
     all
@@ -110,8 +113,43 @@ fn failovers() -> Vec<Plan> {
             name: "pair-retry",
             about: "two copies, one new epoch, a write that is tried twice",
             writes: &[RETRIED],
-            ..epoch.clone()
+            ..epoch
         },
+        Plan {
+            name: "pair-handover",
+            about: "two copies, a handover that may be refused, a write, two ticks",
+            retry: Some(1),
+            budget: Budget { handovers: 1, refusals: 1, ticks: Some(2), ..NONE },
+            ..pair()
+        },
+        Plan {
+            name: "pair-epochs-still",
+            about: "two copies, two new epochs, a write, no time",
+            budget: Budget { installs: 2, ticks: Some(0), ..NONE },
+            ..pair()
+        },
+        Plan {
+            name: "pair-resign",
+            about: "two copies, a primary that is told to resign, two new epochs, three ticks",
+            writes: &[],
+            budget: Budget { installs: 2, resigns: 1, ticks: Some(3), ..NONE },
+            deep: true,
+            ..pair()
+        },
+        Plan {
+            name: "pair-epochs",
+            about: "two copies, two new epochs, a write",
+            budget: Budget { installs: 2, ..NONE },
+            deep: true,
+            ..pair()
+        },
+    ]
+}
+
+/// Two copies, and what fails: servers, links, the metaserver.
+fn failures() -> Vec<Plan> {
+    let epoch = Plan { budget: Budget { installs: 1, ..NONE }, ..pair() };
+    vec![
         Plan {
             name: "pair-crash",
             about: "two copies, one new epoch, a crash",
@@ -132,8 +170,8 @@ fn failovers() -> Vec<Plan> {
         },
         Plan {
             name: "pair-break",
-            about: "two copies, one new epoch, a link that breaks, three ticks",
-            budget: Budget { breaks: 1, ticks: Some(3), ..epoch.budget },
+            about: "two copies, one new epoch, a link that breaks, no time",
+            budget: Budget { breaks: 1, ticks: Some(0), ..epoch.budget },
             ..epoch.clone()
         },
         Plan {
@@ -144,32 +182,16 @@ fn failovers() -> Vec<Plan> {
             ..pair()
         },
         Plan {
-            name: "pair-handover",
-            about: "two copies, a handover that may be refused, a write, three ticks",
-            retry: Some(1),
-            budget: Budget { handovers: 1, refusals: 1, ticks: Some(3), ..NONE },
-            ..pair()
-        },
-        Plan {
             name: "pair-meta-restart",
-            about: "two copies, one new epoch, a metaserver that restarts, three ticks",
-            budget: Budget { meta_restarts: 1, ticks: Some(3), ..epoch.budget },
+            about: "two copies, one new epoch, a metaserver that restarts, one tick",
+            budget: Budget { meta_restarts: 1, ticks: Some(1), ..epoch.budget },
             ..epoch.clone()
         },
         Plan {
-            name: "pair-resign",
-            about: "two copies, a primary that is told to resign, two new epochs, three ticks",
-            writes: &[],
-            budget: Budget { installs: 2, resigns: 1, ticks: Some(3), ..NONE },
-            deep: true,
-            ..pair()
-        },
-        Plan {
-            name: "pair-epochs",
-            about: "two copies, two new epochs, a write",
-            budget: Budget { installs: 2, ..NONE },
-            deep: true,
-            ..pair()
+            name: "pair-heir-still",
+            about: "two copies, one new epoch, a crash and a return with the disk, no time",
+            budget: Budget { crashes: 1, returns: 1, ticks: Some(0), ..epoch.budget },
+            ..epoch.clone()
         },
         Plan {
             name: "pair-heir-epoch",
@@ -190,10 +212,18 @@ fn additions() -> Vec<Plan> {
     };
     vec![
         Plan {
+            name: "lone-add-still",
+            about: "one copy and a learner, one new epoch, a write, no time",
+            writes: &[PUT],
+            budget: Budget { ticks: Some(0), ..add.budget },
+            ..add.clone()
+        },
+        Plan {
             name: "lone-add",
             about: "one copy and a learner, one new epoch, a write, two ticks",
             writes: &[PUT],
             budget: Budget { ticks: Some(2), ..add.budget },
+            deep: true,
             ..add.clone()
         },
         Plan {
@@ -212,37 +242,12 @@ fn additions() -> Vec<Plan> {
             ..add.clone()
         },
         Plan {
-            name: "lone-withdraw",
-            about: "one copy and a silent learner, whose addition is withdrawn, a write, two ticks",
-            complain: Some(1),
-            retry: Some(1),
-            writes: &[PUT],
-            budget: Budget { copies: 1, ticks: Some(2), ..NONE },
-            ..lone()
-        },
-        Plan {
             name: "lone-retry",
             about: "one copy and a learner, one new epoch, a write that is tried twice, two ticks",
             writes: &[RETRIED],
             budget: Budget { ticks: Some(2), ..add.budget },
             deep: true,
             ..add.clone()
-        },
-        Plan {
-            name: "lone-rerun",
-            about: "one copy and a learner, a link that breaks, a second copy run, two writes, \
-                    one tick",
-            rerun: Some(1),
-            writes: &[PUT, DELETE],
-            budget: Budget { copies: 1, breaks: 1, ticks: Some(1), ..NONE },
-            ..lone()
-        },
-        Plan {
-            name: "pair-add",
-            about: "two copies and a learner, a write, no time",
-            servers: 3,
-            budget: Budget { copies: 1, ticks: Some(0), ..NONE },
-            ..pair()
         },
         Plan {
             name: "lone-add-forever",
@@ -255,14 +260,103 @@ fn additions() -> Vec<Plan> {
     ]
 }
 
+/// A learner that falls silent or starts over, or beside two copies.
+fn learners() -> Vec<Plan> {
+    vec![
+        Plan {
+            name: "lone-withdraw",
+            about: "one copy and a silent learner, whose addition is withdrawn, a write, two ticks",
+            complain: Some(1),
+            retry: Some(1),
+            writes: &[PUT],
+            budget: Budget { copies: 1, ticks: Some(2), ..NONE },
+            ..lone()
+        },
+        Plan {
+            name: "lone-rerun",
+            about: "one copy and a learner, a link that breaks, a second copy run, two writes, \
+                    one tick",
+            rerun: Some(1),
+            writes: &[PUT, DELETE],
+            budget: Budget { copies: 1, breaks: 1, ticks: Some(1), ..NONE },
+            deep: true,
+            ..lone()
+        },
+        Plan {
+            name: "pair-add",
+            about: "two copies and a learner, a write, no time",
+            servers: 3,
+            budget: Budget { copies: 1, ticks: Some(0), ..NONE },
+            ..pair()
+        },
+        Plan {
+            name: "pair-add-skip",
+            about: "two copies and a learner, the second becomes primary and the first again, \
+                    which hears of the latter only, no time",
+            servers: 3,
+            only: &[&[1, 0], &[0, 1]],
+            deaf: &[0],
+            writes: &[],
+            budget: Budget { installs: 2, copies: 1, control_breaks: 1, ticks: Some(0), ..NONE },
+            deep: true,
+            ..pair()
+        },
+        Plan {
+            name: "pair-copy-late",
+            about: "two copies and a learner, the second becomes primary alone, a copy by each, no \
+                    time",
+            servers: 3,
+            only: &[&[1]],
+            deaf: &[2],
+            writes: &[],
+            budget: Budget { installs: 1, copies: 2, ticks: Some(0), ..NONE },
+            ..pair()
+        },
+    ]
+}
+
 /// Three copies.
 fn trios() -> Vec<Plan> {
     vec![
+        Plan {
+            name: "trio-still",
+            about: "three copies, the second becomes primary, a write, no time",
+            only: &[&[1, 2]],
+            budget: Budget { installs: 1, ticks: Some(0), ..NONE },
+            ..trio()
+        },
+        Plan {
+            name: "trio-skip",
+            about: "three copies, the second becomes primary and the first again, which hears of \
+                    it from others, a write, no time",
+            only: &[&[1, 0, 2], &[0, 1, 2]],
+            deaf: &[0, 2],
+            budget: Budget { installs: 2, ticks: Some(0), ..NONE },
+            ..trio()
+        },
+        Plan {
+            name: "trio-deaf",
+            about: "three copies, the second becomes primary, then the third alone, and the first \
+                    hears of nothing, no time",
+            only: &[&[1, 2], &[2]],
+            deaf: &[0],
+            writes: &[],
+            budget: Budget { installs: 2, ticks: Some(0), ..NONE },
+            ..trio()
+        },
+        Plan {
+            name: "trio-deaths",
+            about: "three copies, two crashes, the third becomes primary alone, a write, no time",
+            only: &[&[2]],
+            budget: Budget { installs: 1, crashes: 2, ticks: Some(0), ..NONE },
+            ..trio()
+        },
         Plan {
             name: "trio-failover",
             about: "three copies, the second becomes primary, a write, two ticks",
             only: &[&[1, 2]],
             budget: Budget { installs: 1, ticks: Some(2), ..NONE },
+            deep: true,
             ..trio()
         },
         Plan {
@@ -297,18 +391,24 @@ fn governments() -> Vec<Plan> {
     vec![
         Plan {
             name: "meta-restart",
-            about: "two copies and the production metaserver, which restarts; no time",
-            budget: Budget { meta_restarts: 1, ticks: Some(0), ..NONE },
+            about: "two copies and the production metaserver, which restarts; one tick",
+            budget: Budget { meta_restarts: 1, ticks: Some(1), ..NONE },
             ..governed()
         },
         Plan {
             name: "meta-silence",
-            about: "two copies and the production metaserver; one tick",
-            budget: Budget { ticks: Some(1), ..NONE },
+            about: "two copies and the production metaserver; two ticks",
+            budget: Budget { ticks: Some(2), ..NONE },
             ..governed()
         },
         Plan {
             name: "meta-crash",
+            about: "two copies and the production metaserver, a crash; one tick",
+            budget: Budget { crashes: 1, ticks: Some(1), ..NONE },
+            ..governed()
+        },
+        Plan {
+            name: "meta-crash-later",
             about: "two copies and the production metaserver, a crash; five ticks",
             budget: Budget { crashes: 1, ticks: Some(5), ..NONE },
             deep: true,

@@ -183,7 +183,8 @@ impl World {
         }
         actions.extend(authority.words.iter().map(|&it| Action::Resigned(it)));
         if budget.installs > 0 {
-            let choices = authority.choices().into_iter().filter(|it| self.plan.allows(it));
+            let choices =
+                authority.choices().into_iter().filter(|it| self.plan.allows(budget.installs, it));
             actions.extend(
                 choices.map(|(primary, secondaries)| Action::Install { primary, secondaries }),
             );

@@ -135,7 +135,9 @@ impl World {
             return false;
         };
         let known = replica.epoch();
-        let answers_nothing = |epoch| epoch < known || (epoch == known && !replica.is_primary());
+        let counts_always = self.plan.mutant == Some(Mutant::AcksOfAnyEpoch);
+        let answers_nothing =
+            |epoch| (epoch < known && !counts_always) || (epoch <= known && !replica.is_primary());
         match message {
             PeerMessage::Ack { epoch, .. } => answers_nothing(*epoch),
             PeerMessage::Grant { sets, .. } => sets.iter().all(|it| answers_nothing(it.1)),

@@ -100,6 +100,39 @@ impl Judge {
         Ok(())
     }
 
+    /// Whoever knows that the latest configuration names it can stand for it: it has what a member
+    /// has, and follows or leads.
+    pub fn judge_role(&self, node: &Node) -> Result<(), Violation> {
+        let Some(replica) = node.worker.replica(SET) else { return Ok(()) };
+        let Some(latest) = self.truth.configurations.get(&SET) else { return Ok(()) };
+        let named = latest.epoch == replica.epoch() && latest.contains(node.member);
+        if !named || replica.is_primary() || replica.is_secondary() {
+            return Ok(());
+        }
+        let words = format!("{} is named in {} and is no member", node.member, latest.epoch);
+        Err(Violation { property: "members-hold", words })
+    }
+
+    /// What a secondary prepared, its primary prepared too, once the one follows the other.
+    pub fn judge_log(&self, primary: &Node, secondary: &Node) -> Result<(), Violation> {
+        let (Some(leads), Some(follows)) =
+            (primary.worker.replica(SET), secondary.worker.replica(SET))
+        else {
+            return Ok(());
+        };
+        let one_epoch = leads.is_primary() && leads.epoch() == follows.epoch();
+        let (known, held) = (leads.log().prepared(), follows.log().prepared());
+        if !one_epoch || !follows.has_joined() || held <= known {
+            return Ok(());
+        }
+        let words = format!(
+            "{} holds {held} in {}, and its primary prepared no more than {known}",
+            secondary.member,
+            follows.epoch()
+        );
+        Err(Violation { property: "prepared-prefix", words })
+    }
+
     /// A member's store is what the writes up to its committed point make it. (The chunks of a
     /// copy may be ahead of that point for a while.)
     pub fn judge_store(&self, node: &Node) -> Result<(), Violation> {

@@ -184,10 +184,12 @@ impl World {
         }
     }
 
-    /// Says something to every server.
+    /// Says something to every server that is to hear it.
     fn tell_all(&mut self, message: &ToServer) {
         for server in 0..self.places.len() {
-            self.tell(server, message.clone());
+            if !self.plan.deaf.contains(&server) {
+                self.tell(server, message.clone());
+            }
         }
     }
 
@@ -229,16 +231,31 @@ impl World {
                 (None, None) => 0,
             };
             place.answer = place.node.as_ref().and_then(|it| it.answer(now)).map(Arc::new);
-            let judged = place.node.as_ref().map_or(Ok(()), |it| self.judge.judge_store(it));
+            let judge = &self.judge;
+            let judged = place
+                .node
+                .as_ref()
+                .map_or(Ok(()), |it| judge.judge_role(it).and_then(|()| judge.judge_store(it)));
             if let Err(violation) = judged {
                 self.violated(violation);
             }
         }
+        self.judge_logs();
         self.judge_readers();
         if self.judge_fingerprint == 0 {
             let mut fingerprint = Fingerprint::timeless();
             self.judge.hash(&mut fingerprint);
             self.judge_fingerprint = fingerprint.finish();
+        }
+    }
+
+    /// No secondary has what its primary never had.
+    fn judge_logs(&mut self) {
+        let nodes = || self.places.iter().filter_map(|it| it.node.as_deref());
+        let pairs = nodes().flat_map(|one| nodes().map(move |other| (one, other)));
+        let judged = pairs.map(|(one, other)| self.judge.judge_log(one, other));
+        if let Some(violation) = judged.filter_map(Result::err).next() {
+            self.violated(violation);
         }
     }
 

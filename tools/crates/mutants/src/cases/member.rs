@@ -1,13 +1,15 @@
 //! Cases of one member: what it promises, keeps and answers. Its peers are played by hand.
 
 use bytes::Bytes;
-use tandem::protocol::effect::WorkerEffect;
+use tandem::protocol::effect::{WorkerEffect, WorkerInput};
 use tandem::protocol::limits::Limits;
-use tandem::protocol::message::{Expect, LeaseAsk, Operation, PeerMessage};
+use tandem::protocol::message::{
+    ChangeKind, Expect, LeaseAsk, Operation, PeerMessage, ToMeta, ToServer,
+};
 use tandem::protocol::time::Span;
 use tandem::protocol::timing::Timing;
-use tandem::protocol::types::{Op, RunId};
-use tandem::protocol::worker::stage::{SET, Stage, configuration, entry, open_primary};
+use tandem::protocol::types::{Epoch, Op, RecoveryId, RunId};
+use tandem::protocol::worker::stage::{SET, Stage, configuration, entry, member, open_primary};
 
 use super::demand;
 
@@ -157,4 +159,62 @@ pub fn copy_run_to_a_member() -> Result<(), String> {
     };
     stage.peer(20, start);
     demand(prepared(&stage) == Op(2), "a member's copy was wiped by a copy run")
+}
+
+/// A primary loses its role to another and has it back, and hears of the latter only; a secondary
+/// had dropped a write for the other, and its acknowledgement of that write comes late.
+pub fn acknowledgement_of_an_older_epoch() -> Result<(), String> {
+    let mut stage = Stage::new(Limits::default());
+    stage.input(WorkerInput::MetaUp);
+    stage.learn(configuration(1, 1, &[2, 3]), &[]);
+    for (peer, link) in [(2, 20), (3, 30)] {
+        stage.up(peer, link);
+        let ack = stage.ack(1, 0);
+        stage.peer(link, ack);
+    }
+    let request = stage.put("x");
+    let late = stage.ack(1, 1);
+    stage.learn(configuration(3, 1, &[2, 3]), &[]);
+    let ack = stage.ack(3, 1);
+    stage.peer(20, ack);
+    stage.peer(30, late);
+    stage.settle();
+    demand(stage.answer(request).is_none(), "acknowledged what a secondary had dropped")
+}
+
+/// A primary loses its role to another and has it back, and hears of the latter only; its learner
+/// gave up its copy for the other.
+pub fn run_of_before_the_other_primary() -> Result<(), String> {
+    let mut stage = open_primary(Limits::default());
+    let (recovery, learner) = (RecoveryId(1), member(3));
+    let order = ToServer::Copy { recovery, learner, sets: vec![(SET, Epoch(1))] };
+    stage.input(WorkerInput::FromMeta(order));
+    stage.input(WorkerInput::MetaDown);
+    stage.up(3, 30);
+    let ack = stage.ack(1, 0);
+    stage.peer(30, ack);
+    let read = stage.effects.iter().find_map(|effect| match effect {
+        WorkerEffect::ReadRange { set, token, .. } => Some((*set, *token)),
+        _ => None,
+    });
+    let Some((set, token)) = read else { return Err("the set is not copied".to_owned()) };
+    stage.input(WorkerInput::RangeDone { set, token, records: Vec::new(), more: false });
+    let run = stage.sent().find_map(|message| match message {
+        PeerMessage::CopyChunk { run, .. } => Some(*run),
+        _ => None,
+    });
+    let Some(run) = run else { return Err("no chunk is sent".to_owned()) };
+    stage.peer(30, PeerMessage::ChunkStored { set, run, through: None });
+    stage.learn(configuration(3, 1, &[2]), &[]);
+    stage.input(WorkerInput::MetaUp);
+    let ack = stage.ack(3, 0);
+    stage.peer(10, ack);
+    stage.settle();
+    let proposes = |effect: &WorkerEffect| match effect {
+        WorkerEffect::SendMeta { message: ToMeta::Change { kind, .. } } => {
+            matches!(kind, ChangeKind::Add { .. })
+        }
+        _ => false,
+    };
+    demand(!stage.effects.iter().any(proposes), "proposed a learner that holds nothing")
 }

@@ -49,6 +49,18 @@ pub const ALL: &[Case] = &[
         run: member::writes_of_an_older_epoch,
     },
     Case {
+        name: "late-acknowledgement",
+        against: Mutant::AcksOfAnyEpoch,
+        check: "ack-everywhere",
+        run: member::acknowledgement_of_an_older_epoch,
+    },
+    Case {
+        name: "run-of-before",
+        against: Mutant::MissedEpochGoesOn,
+        check: "copy",
+        run: member::run_of_before_the_other_primary,
+    },
+    Case {
         name: "chunk-of-another-run",
         against: Mutant::StaleChunk,
         check: "copy",
