@@ -147,9 +147,7 @@ impl ServerShell {
             Lane::Set(set) => {
                 let Some(connection) = self.peers.get(&link) else { return };
                 let shared = net::Lane::Set(KeySet(set.0 % REPLICATION_LANES));
-                connection.send(shared, |buffer, limits| {
-                    wire::encode_peer(buffer, limits, message)
-                })
+                connection.send(shared, |buffer, limits| wire::encode_peer(buffer, limits, message))
             }
         };
         if let Err(error) = sent {

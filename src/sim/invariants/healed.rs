@@ -1,8 +1,10 @@
 //! Once faults have ended, everything is served and fully redundant again, within a bound.
 //!
 //! This is judged on a whole world: every key set has as many members as it should, all alive,
-//! all acting in the same configuration, and a primary that would answer a read at this moment.
+//! all acting in the same configuration, and a primary that would answer a read at this moment;
+//! and the metaserver has brought every recovery to its end.
 
+use crate::protocol::meta::durable::Step;
 use crate::protocol::types::{KeySet, Member, ServerId};
 use crate::protocol::view::SetState;
 use crate::sim::Node;
@@ -11,7 +13,13 @@ use crate::sim::world::World;
 /// What keeps the world from being served and redundant; none if nothing does.
 #[must_use]
 pub fn obstacle(world: &World) -> Option<String> {
-    unserved(world).or_else(|| thin(world))
+    unserved(world).or_else(|| thin(world)).or_else(|| unfinished(world))
+}
+
+/// A recovery that is under way: what follows from the last suspicion is yet to come.
+fn unfinished(world: &World) -> Option<String> {
+    let mut open = world.meta.disk.recoveries().filter(|it| it.step != Step::Done);
+    open.next().map(|it| format!("recovery {} of {} is at {:?}", it.id.0, it.failed, it.step))
 }
 
 /// A key set without a living primary.
