@@ -140,7 +140,7 @@ impl<M: Ticks + 'static, S: Shell<M> + 'static> Handle<M, S> {
             };
             if slept_until != Some(deadline) {
                 let wait = Duration::from(deadline.since(clock::now()));
-                sleep.as_mut().reset(tokio::time::Instant::now() + wait);
+                sleep.set(tokio::time::sleep(wait));
                 slept_until = Some(deadline);
             }
             tokio::select! {
