@@ -160,14 +160,15 @@ impl Estate {
         store
     }
 
-    /// The sets of which it holds a copy: the committed point and the log above it.
-    pub fn copies(&self) -> impl Iterator<Item = (KeySet, Op, Vec<(Op, u64)>)> + '_ {
+    /// The sets of which it holds a copy: the committed point, the op from which on its copy is
+    /// whole, and the log above the committed point.
+    pub fn copies(&self) -> impl Iterator<Item = (KeySet, Op, Op, Vec<(Op, u64)>)> + '_ {
         let sets = (0..).map(KeySet).zip(&self.sets);
         sets.filter_map(|(set, kept)| {
             let prepared = kept.log.last_key_value().map_or(kept.committed, |(&op, _)| op);
-            kept.standing.whole_from.filter(|&from| from <= prepared)?;
+            let whole_from = kept.standing.whole_from.filter(|&from| from <= prepared)?;
             let log = kept.log.iter().map(|(&op, entry)| (op, fingerprint(entry)));
-            Some((set, kept.committed, log.collect()))
+            Some((set, kept.committed, whole_from, log.collect()))
         })
     }
 }

@@ -85,9 +85,9 @@ impl World {
             fate: Fate::default(),
         });
         self.learn(Fact::Started { process: number, server });
-        for (set, applied, log) in &copies {
-            let (process, set, applied) = (number, *set, *applied);
-            self.learn(Fact::Inherited { process, set, applied, log });
+        for (set, applied, newest, log) in &copies {
+            let (process, set, applied, newest) = (number, *set, *applied, *newest);
+            self.learn(Fact::Inherited { process, set, applied, newest, log });
         }
         self.want(Node::Server(server), Target::Meta);
         self.set_timer(Node::Server(server));

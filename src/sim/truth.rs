@@ -40,12 +40,13 @@ pub enum Fact<'a> {
         process: Process,
         server: ServerId,
     },
-    /// The process starts with a copy that its predecessor left: what is in the store, and the
-    /// log above that.
+    /// The process starts with a copy that its predecessor left: what is in the store, up to
+    /// which op chunks of a copy run may have gone ahead of that, and the log above it.
     Inherited {
         process: Process,
         set: KeySet,
         applied: Op,
+        newest: Op,
         log: &'a [(Op, u64)],
     },
     /// The process learned which member it is.
@@ -252,9 +253,10 @@ impl Truth {
             Fact::Started { process, server } => {
                 self.servers.insert(process, server);
             }
-            Fact::Inherited { process, set, applied, log } => {
+            Fact::Inherited { process, set, applied, newest, log } => {
                 let log = log.iter().copied().collect();
-                self.copies.insert((process, set), Copy { log, applied, ..Copy::default() });
+                let copy = Copy { log, applied, newest, ..Copy::default() };
+                self.copies.insert((process, set), copy);
             }
             Fact::Registered { process, member } => {
                 self.members.insert(process, member);

@@ -111,8 +111,8 @@ impl World {
         let copies: Vec<_> = estate.iter().flat_map(Estate::copies).collect();
         let process = self.next_process();
         self.put(server, process, member, Start::Attached { member, cluster, view }, estate);
-        for (set, applied, log) in copies {
-            self.learn(&Fact::Inherited { process, set, applied, log: &log });
+        for (set, applied, newest, log) in copies {
+            self.learn(&Fact::Inherited { process, set, applied, newest, log: &log });
         }
         self.learn(&Fact::Registered { process, member });
         self.feed(server, WorkerInput::MetaUp);
