@@ -57,6 +57,19 @@ impl World {
         self.network.settings.delay(&mut self.rng)
     }
 
+    /// Whether a server's link to the metaserver's present process is up at both ends.
+    #[must_use]
+    pub fn is_attached(&self, server: ServerId) -> bool {
+        let link = self.running(server).and_then(|it| *it.wanted.get(&Target::Meta)?);
+        let ends = link.and_then(|link| self.network.links.get(&link));
+        ends.is_some_and(|it| {
+            let (own, meta) = (it.end(Side::Dialler), it.end(Side::Acceptor));
+            own.phase == Phase::Up
+                && meta.phase == Phase::Up
+                && Some(meta.process) == self.alive_at(Node::Meta)
+        })
+    }
+
     /// Wants a link, and dials at once if it is new.
     pub(super) fn want(&mut self, node: Node, target: Target) {
         let Some(process) = self.alive_at(node) else { return };

@@ -2,7 +2,7 @@
 //!
 //! This is judged on a whole world: every key set has as many members as it should, all alive,
 //! all acting in the same configuration, and a primary that would answer a read at this moment;
-//! and the metaserver has brought every recovery to its end.
+//! the metaserver has a link to every server, and has brought every recovery to its end.
 
 use crate::protocol::meta::durable::Step;
 use crate::protocol::types::{KeySet, Member, ServerId};
@@ -16,8 +16,14 @@ pub fn obstacle(world: &World) -> Option<String> {
     unserved(world).or_else(|| thin(world)).or_else(|| unfinished(world))
 }
 
-/// A recovery that is under way: what follows from the last suspicion is yet to come.
+/// A server that the metaserver can not hear, or a recovery that is under way: what follows from
+/// that is yet to come.
 fn unfinished(world: &World) -> Option<String> {
+    let running = world.servers.values().filter(|it| it.running.is_some());
+    let mut unheard = running.filter(|it| !world.is_attached(it.id));
+    if let Some(server) = unheard.next() {
+        return Some(format!("{} has no link to the metaserver", server.id));
+    }
     let mut open = world.meta.disk.recoveries().filter(|it| it.step != Step::Done);
     open.next().map(|it| format!("recovery {} of {} is at {:?}", it.id.0, it.failed, it.step))
 }
