@@ -1,0 +1,7 @@
+//! What is measured: Tandem, its peer, and the bare network.
+
+pub mod children;
+pub mod echo;
+pub mod redis;
+mod resp;
+pub mod session;
