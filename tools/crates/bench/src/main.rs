@@ -4,7 +4,9 @@
 //! that a run starts end with it.
 
 mod compare;
+mod curves;
 mod failover;
+mod handover;
 mod load;
 mod memory;
 mod run;
@@ -55,8 +57,12 @@ enum Task {
     Compare(compare::Options),
     /// Kill servers under load and measure the pause that clients see.
     Failover(failover::Options),
+    /// Stop servers in order and measure the pause of each key set.
+    Handover(handover::Options),
     /// Measure the memory of a key over its own bytes, beside Redis.
     Memory(memory::Options),
+    /// Measure throughput and memory as keys, values, key sets, clients, servers and copies grow.
+    Curves(curves::Options),
     /// The other side of the bare echo.
     #[command(hide = true)]
     Echo { config: PathBuf },
@@ -76,10 +82,16 @@ fn main() -> ExitCode {
         Task::Run(_) => "run",
         Task::Compare(_) => "compare",
         Task::Failover(_) => "failover",
+        Task::Handover(_) => "handover",
         Task::Memory(_) => "memory",
+        Task::Curves(_) => "curves",
         Task::Echo { config } => return told(systems::echo::serve(config), "echo"),
     };
-    let place = Place { binary, folder: folder.join(name) };
+    let Ok(folder) = std::path::absolute(folder.join(name)) else {
+        eprintln!("tools/bench: there is no current directory");
+        return ExitCode::FAILURE;
+    };
+    let place = Place { binary, folder };
     let ground = Ground { place, children: Children::default(), output };
     let held = ground.clone();
     let clear = move || held.children.end().and(held.place.clear());
@@ -93,8 +105,14 @@ fn main() -> ExitCode {
         Task::Failover(options) => {
             supervise(options.time_max(), clear, move || failover::run(&ground, &options))
         }
+        Task::Handover(options) => {
+            supervise(options.time_max(), clear, move || handover::run(&ground, &options))
+        }
         Task::Memory(options) => {
             supervise(options.time_max(), clear, move || memory::run(&ground, &options))
+        }
+        Task::Curves(options) => {
+            supervise(options.time_max(), clear, move || curves::run(&ground, &options))
         }
         Task::Echo { .. } => Ok(()),
     };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::json;
-use tandem_local::{Plan, Role};
+use tandem_local::Plan;
 
 use crate::load::KEY_BYTES;
 use crate::scene::{Peers, Scene};
@@ -49,14 +49,7 @@ pub fn run(ground: &Ground, options: &Options) -> Result<()> {
     let copies = u64::from(plan.replicas);
     let scene = Scene::start(ground, &plan, options.keys, options.value, Peers::Redis)?;
     let redis = scene.redis.as_ref().context("Redis was started")?;
-    let servers: Vec<u32> = scene
-        .stage
-        .cluster
-        .processes()?
-        .into_iter()
-        .filter(|it| matches!(it.role, Role::Server(_)))
-        .filter_map(|it| u32::try_from(it.pid).ok())
-        .collect();
+    let servers = scene.server_processes()?;
     std::thread::sleep(REST);
     let empty = [resident(&servers)?, resident(&redis.processes)?];
     scene.fill()?;
@@ -101,7 +94,10 @@ pub fn run(ground: &Ground, options: &Options) -> Result<()> {
 }
 
 /// Bytes of the processes that are in memory.
-fn resident(processes: &[u32]) -> Result<u64> {
+///
+/// # Errors
+/// One of them has ended.
+pub fn resident(processes: &[u32]) -> Result<u64> {
     processes
         .iter()
         .map(|number| {

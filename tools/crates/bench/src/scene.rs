@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use tandem::client::Client;
-use tandem_local::{Plan, Stage};
+use tandem_local::{Plan, Role, Stage};
 
 use crate::Ground;
 use crate::load::{self, Choice, Found, Pace, Source, Work};
@@ -98,7 +98,7 @@ impl Scene {
         let folder = ground.place.folder.join("redis");
         let redis = match peers {
             Peers::None => None,
-            Peers::Redis | Peers::All => Some(Redis::start(&ground.children, &folder, &config)?),
+            Peers::Redis | Peers::All => Some(Redis::start(&ground.children, &folder)?),
         };
         let echo = match peers {
             Peers::None | Peers::Redis => None,
@@ -106,6 +106,16 @@ impl Scene {
         };
         let servers = usize::from(plan.servers) * usize::from(plan.workers);
         Ok(Scene { stage, redis, echo, keys, value_bytes, servers })
+    }
+
+    /// The numbers of the servers' processes.
+    ///
+    /// # Errors
+    /// The kernel's list of processes can not be read.
+    pub fn server_processes(&self) -> Result<Vec<u32>> {
+        let all = self.stage.cluster.processes()?.into_iter();
+        let servers = all.filter(|it| matches!(it.role, Role::Server(_)));
+        Ok(servers.filter_map(|it| u32::try_from(it.pid).ok()).collect())
     }
 
     /// Stores every key in every system, so that each read finds a value.

@@ -18,14 +18,13 @@ use bytes::{Buf, BytesMut};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use tandem::config::{ClusterConfig, CredentialFiles};
-use tandem::identity::NODE_NAME;
-use tandem_local::{CLIENT, ports, wait};
+use tandem_local::{ports, wait};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::certificates::{self, Files};
 use super::children::Children;
 use super::resp::{self, Reply};
 use crate::load::{self, Pipeline, Request, Ticket};
@@ -70,24 +69,23 @@ impl Redis {
         Ok(version.unwrap_or("of unknown version").to_owned())
     }
 
-    /// Starts both in `folder` with the certificates of a cluster, and waits for them.
+    /// Starts both in `folder`, with certificates of their own, and waits for them.
     ///
     /// # Errors
     /// Redis is missing, or does not come up.
-    pub fn start(children: &Children, folder: &Path, config: &ClusterConfig) -> Result<Redis> {
+    pub fn start(children: &Children, folder: &Path) -> Result<Redis> {
         let version = Redis::version()?;
-        let server = config.servers().first().context("a cluster has servers")?;
-        let files = config.credential_files(&config.server_identity(server.id));
+        let files = certificates::make(&folder.join("certs"))?;
         let given = ports::free(2)?;
         let master = Instance { port: given[0], replica_of: None, folder: folder.join("master") };
         let replica =
             Instance { port: given[1], replica_of: Some(given[0]), folder: folder.join("replica") };
         let processes = [
-            children.start(&mut master.command(&config.ca_file(), &files)?)?,
-            children.start(&mut replica.command(&config.ca_file(), &files)?)?,
+            children.start(&mut master.command(&files)?)?,
+            children.start(&mut replica.command(&files)?)?,
         ];
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, given[0]));
-        let redis = Redis { address, tls: connector(config)?, version, processes };
+        let redis = Redis { address, tls: connector(&files)?, version, processes };
         wait::until("Redis and its replica", UP, || {
             for (number, instance) in processes.iter().zip([&master, &replica]) {
                 if let Err(error) = children.check(*number) {
@@ -122,7 +120,7 @@ impl Redis {
     async fn dial(&self) -> Result<TlsStream<TcpStream>> {
         let stream = TcpStream::connect(self.address).await.context("dialling Redis")?;
         stream.set_nodelay(true).context("setting a socket")?;
-        let name = ServerName::try_from(NODE_NAME).context("a name")?;
+        let name = ServerName::try_from(certificates::NAME).context("a name")?;
         self.tls.connect(name, stream).await.context("TLS with Redis")
     }
 
@@ -162,7 +160,7 @@ impl Instance {
     }
 
     /// Its command line: TLS only, both sides with certificates; in memory only, as Tandem.
-    fn command(&self, authority: &Path, files: &CredentialFiles) -> Result<Command> {
+    fn command(&self, files: &Files) -> Result<Command> {
         std::fs::create_dir_all(&self.folder)
             .with_context(|| format!("creating {}", self.folder.display()))?;
         let mut command = Command::new(PROGRAM);
@@ -170,7 +168,7 @@ impl Instance {
         command.arg(self.port.to_string());
         command.arg("--tls-cert-file").arg(&files.certificate);
         command.arg("--tls-key-file").arg(&files.key);
-        command.arg("--tls-ca-cert-file").arg(authority);
+        command.arg("--tls-ca-cert-file").arg(&files.authority);
         command.args(["--tls-auth-clients", "yes", "--tls-replication", "yes"]);
         command.args(["--save", "", "--appendonly", "no", "--daemonize", "no"]);
         command.args(["--repl-diskless-sync-delay", "0"]);
@@ -183,12 +181,10 @@ impl Instance {
     }
 }
 
-/// TLS as Tandem's own, with the certificate of its client.
-fn connector(config: &ClusterConfig) -> Result<TlsConnector> {
-    let client = config.client_or_admin(CLIENT).context("every plan lists this client")?;
-    let files = config.credential_files(&client);
+/// TLS with the provider of Tandem's own, and a certificate.
+fn connector(files: &Files) -> Result<TlsConnector> {
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(config.ca_file())?)?;
+    roots.add(CertificateDer::from_pem_file(&files.authority)?)?;
     let chain = CertificateDer::pem_file_iter(&files.certificate)?.collect::<Result<_, _>>()?;
     let key = PrivateKeyDer::from_pem_file(&files.key)?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
