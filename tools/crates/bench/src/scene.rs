@@ -161,7 +161,8 @@ impl Scene {
         pace: Pace,
         seed: u64,
     ) -> Result<Found> {
-        let all = Source::new(work, choice, self.keys, self.value());
+        let in_flight = pace.rate.map_or(pace.outstanding, |_| load::IN_FLIGHT_MAX);
+        let all = Source::new(work, choice, self.keys, self.value()).with_in_flight(in_flight);
         let bytes = self.value_bytes;
         let source = |sessions| {
             let all = all.clone();

@@ -29,6 +29,7 @@ use tandem::protocol::time::{Span, Time};
 use tokio::task::LocalSet;
 
 pub use found::Found;
+pub use open::IN_FLIGHT_MAX;
 pub use source::{Choice, KEY_BYTES, Mix, Source, Work};
 
 /// What an answer may take beyond the run before the run counts as stuck.

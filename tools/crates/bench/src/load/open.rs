@@ -11,7 +11,7 @@ use super::found::SharedFound;
 use super::{Pipeline, Source, Ticket, Window};
 
 /// Operations in flight of one session; what is due beyond them waits, and its wait counts.
-const IN_FLIGHT_MAX: usize = 2_048;
+pub const IN_FLIGHT_MAX: usize = 2_048;
 
 /// One session of an open loop.
 pub(super) struct Session<P> {

@@ -59,6 +59,8 @@ pub struct Source {
     /// Between two keys that this session inserts, so that sessions insert different ones.
     stride: u64,
     inserted_next: u64,
+    /// Operations in flight: so many of the newest inserts may not be answered yet.
+    in_flight_max: u64,
     turn: u64,
     value: Bytes,
     zipfian: Option<Zipfian>,
@@ -77,12 +79,20 @@ impl Source {
             keys,
             stride: 1,
             inserted_next: keys,
+            in_flight_max: 0,
             turn: 0,
             value,
             zipfian: skewed.then(|| Zipfian::new(keys)),
             random: SplitMix(0),
             piece: BytesMut::new(),
         }
+    }
+
+    /// The same where a session has up to `in_flight_max` operations in flight: the newest of its
+    /// own inserts are not read, because they may not be answered yet.
+    #[must_use]
+    pub fn with_in_flight(self, in_flight_max: usize) -> Source {
+        Source { in_flight_max: in_flight_max as u64, ..self }
     }
 
     /// The same for session `number` of `sessions`, which draws numbers of its own.
@@ -161,9 +171,10 @@ impl Source {
                 // Of what this session inserted itself: whether others' arrived is not known.
                 let rank = zipfian.rank(self.random.fraction());
                 let inserted = (self.inserted_next - self.keys) / self.stride;
-                match inserted.checked_sub(rank + 1) {
+                let answered = inserted.saturating_sub(self.in_flight_max);
+                match answered.checked_sub(rank + 1) {
                     Some(index) => self.inserted_next - (inserted - index) * self.stride,
-                    None => self.keys - 1 - (rank - inserted).min(self.keys - 1),
+                    None => self.keys - 1 - (rank - answered).min(self.keys - 1),
                 }
             }
             (Choice::Sequential, _) => {
@@ -276,6 +287,21 @@ mod tests {
             }
         }
         assert!(read_new > 2_000, "{read_new}");
+    }
+
+    #[test]
+    fn inserts_that_may_be_in_flight_are_not_read() {
+        let mut source = source(Work::Mixed(Mix::D), Choice::Latest).with_in_flight(8);
+        let mut inserted = Vec::new();
+        for _ in 0..10_000 {
+            match source.next(Time(0)).0 {
+                Request::Put { key, .. } => inserted.push(key),
+                Request::Get { key } => {
+                    let newest = inserted.iter().rev().take(8);
+                    assert!(!newest.into_iter().any(|it| *it == key), "{key:?}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use rcgen::{
-    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     PKCS_ECDSA_P256_SHA256,
 };
 
@@ -31,11 +31,14 @@ pub struct Files {
 pub fn make(folder: &Path) -> Result<Files> {
     fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
     let mut params = CertificateParams::default();
+    // A leaf with its authority's name would count as signed by itself.
+    params.distinguished_name.push(DnType::CommonName, "the peer's authority");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
     let authority = params.self_signed(&key)?;
     let issuer = Issuer::new(params, key);
     let mut params = CertificateParams::new(vec![NAME.to_owned()])?;
+    params.distinguished_name.push(DnType::CommonName, NAME);
     params.extended_key_usages =
         vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
