@@ -7,6 +7,7 @@
 mod picture;
 mod row;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -147,7 +148,8 @@ pub fn run(ground: &Ground, options: &Options) -> Result<()> {
     scene.fill()?;
     let version = scene.redis.as_ref().map(|it| it.version.clone()).unwrap_or_default();
     let peer = format!("Redis {version} TLS");
-    let mut rounds = Rounds { scene: &scene, options, peer, output: ground.output };
+    let output = ground.output;
+    let mut rounds = Rounds { scene: &scene, options, peer, output, failed: Cell::new(0) };
     if ground.output == Output::Text {
         row::print_header(&rounds.peer);
     }
@@ -173,6 +175,13 @@ pub fn run(ground: &Ground, options: &Options) -> Result<()> {
     let path = options.picture.clone().unwrap_or_else(|| ground.place.folder.join("compare.svg"));
     std::fs::write(&path, picture::draw(&rows))
         .with_context(|| format!("writing {}", path.display()))?;
+    let (failed, mistaken) = (rounds.failed.get(), rounds.false_failovers()?);
+    if failed > 0 || mistaken > 0 {
+        eprintln!(
+            "{failed} measurements failed and have no figure; {mistaken} servers were taken for \
+             dead and replaced: this machine has not enough time for what runs on it"
+        );
+    }
     if ground.output == Output::Text {
         row::print_guarantees(&rounds.peer);
         println!("\nThe picture: {}", path.display());
@@ -186,6 +195,8 @@ struct Rounds<'a> {
     options: &'a Options,
     peer: String,
     output: Output,
+    /// Measurements that failed so far.
+    failed: Cell<u32>,
 }
 
 impl Rounds<'_> {
@@ -243,13 +254,29 @@ impl Rounds<'_> {
                 let system = systems[(round + turn) % systems.len()];
                 let seed = (round as u64 + 1) << 32;
                 let load = (work, Choice::Uniform);
-                let found = self.scene.measure(system, shape, load, pace, seed)?;
-                figures.entry(system).or_default().push(figure(&found));
+                match self.scene.measure(system, shape, load, pace, seed) {
+                    Ok(found) => figures.entry(system).or_default().push(figure(&found)),
+                    Err(error) => self.on_failed(&bar, system, &error)?,
+                }
                 bar.inc(1);
             }
         }
         bar.finish_and_clear();
         Ok(figures.into_iter().map(|(system, all)| (system, median(all))).collect())
+    }
+
+    /// A measurement that failed has no figure; the next one finds the cluster whole.
+    fn on_failed(&self, bar: &ProgressBar, system: System, error: &anyhow::Error) -> Result<()> {
+        self.failed.set(self.failed.get() + 1);
+        bar.suspend(|| eprintln!("  a measurement of {system:?} failed: {error:#}"));
+        self.scene.stage.until_whole()?;
+        Ok(())
+    }
+
+    /// How often servers were taken for dead in this run: none of them was.
+    fn false_failovers(&self) -> Result<usize> {
+        let status = self.scene.stage.until_whole()?;
+        Ok(status.recoveries.len())
     }
 
     fn told(&self, op: Op, load: String, medians: BTreeMap<System, f64>) -> Result<Row> {
