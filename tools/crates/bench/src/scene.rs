@@ -1,5 +1,7 @@
 //! The systems of a run, up and filled, and one measurement of one of them.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use tandem::client::Client;
@@ -14,6 +16,9 @@ use crate::systems::session;
 /// Operations in flight while a system is filled.
 const FILL_SESSIONS: usize = 8;
 const FILL_OUTSTANDING: usize = 64;
+
+/// Of one operation: a system that is overloaded shows in its waits, not as a failure.
+const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A load in the notation "N x P".
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -176,7 +181,7 @@ impl Scene {
                     let clients: Vec<Client> =
                         (0..count).map(|_| self.stage.connect()).collect::<Result<_>>()?;
                     let pipelines = (0..shape.sessions)
-                        .map(|number| clients[number % count].session())
+                        .map(|number| clients[number % count].session().with_timeout(TIMEOUT))
                         .map(|it| session::pipeline(it, bytes))
                         .collect();
                     let found = load::drive(pipelines, of, pace).await;

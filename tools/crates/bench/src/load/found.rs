@@ -36,6 +36,15 @@ impl Found {
         }
     }
 
+    /// An operation of an open loop ended at `now`: it counts if it was due within the window,
+    /// however late it ended, for those that end late are the ones to be seen.
+    pub(super) fn on_due_done(&mut self, window: &Window, now: Time, ticket: &Ticket) {
+        self.length = window.to.since(window.from);
+        if ticket.begun >= window.from && ticket.begun < window.to {
+            self.record(ticket.kind, now.since(ticket.begun));
+        }
+    }
+
     /// An operation was due and never began.
     pub(super) fn on_left_over(&mut self, window: &Window, due: Time, waited: Span) {
         if due >= window.from {
@@ -101,6 +110,28 @@ mod tests {
         done(&mut found, 1_500_000, 2_000_000);
         assert_eq!(found.count(), 2);
         assert_eq!(found.per_second(), 2_000.0);
+    }
+
+    #[test]
+    fn what_was_due_counts_however_late_it_ends() {
+        let mut found = Found::default();
+        for (begun, ended) in [(900_000, 1_100_000), (1_900_000, 5_900_000)] {
+            let ticket = Ticket { begun: Time(begun), kind: Kind::Write, then_write: None };
+            found.on_due_done(&WINDOW, Time(ended), &ticket);
+        }
+        assert_eq!(found.count(), 1);
+        assert!((found.wait_us(0.5) - 4_000.0).abs() < 4.0, "{}", found.wait_us(0.5));
+    }
+
+    #[test]
+    fn waits_of_all_kinds_are_joined() {
+        let mut found = Found::default();
+        for (kind, wait) in [(Kind::Read, 10_000), (Kind::Write, 30_000)] {
+            let ticket = Ticket { begun: Time(1_500_000), kind, then_write: None };
+            found.on_done(&WINDOW, Time(1_500_000 + wait), &ticket);
+        }
+        assert!((found.wait_us(0.5) - 10.0).abs() < 0.1);
+        assert!((found.wait_us(1.0) - 30.0).abs() < 0.1);
     }
 
     #[test]

@@ -35,7 +35,7 @@ impl<P: Pipeline> Session<P> {
                     continue;
                 }
                 in_flight -= 1;
-                self.found.borrow_mut().on_done(&self.window, now, &ticket);
+                self.found.borrow_mut().on_due_done(&self.window, now, &ticket);
             }
             if over {
                 break;
