@@ -9,8 +9,8 @@ use tandem::protocol::time::{Span, Time};
 
 use super::{Kind, Ticket, Window};
 
-/// Waits are told apart from 1 microsecond to a minute, to three digits.
-const WAIT_NS_MIN: u64 = 1_000;
+/// Waits are told apart to three digits, up to a minute.
+const WAIT_NS_MIN: u64 = 1;
 const WAIT_NS_MAX: u64 = 60_000_000_000;
 
 /// The figures that all sessions of a run fill.
