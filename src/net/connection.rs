@@ -184,6 +184,13 @@ impl Connection {
         self.shared.dialled
     }
 
+    /// The bare QUIC connection, for tools that measure what stands above it. Whoever uses it
+    /// does not call `run`.
+    #[must_use]
+    pub fn bare(&self) -> &quinn::Connection {
+        &self.shared.quinn
+    }
+
     /// The other side's address.
     #[must_use]
     pub fn remote(&self) -> SocketAddr {

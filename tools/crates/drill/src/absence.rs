@@ -7,10 +7,11 @@ use clap::Args;
 use tandem::client::block_on;
 use tandem::clock;
 use tandem::protocol::time::Span;
-use tandem_local::{Plan, Role};
+use tandem_local::stage::member;
+use tandem_local::{Place, Plan, Role, Stage};
 
+use crate::pace::{bar, pass};
 use crate::report::{Report, ms};
-use crate::stage::{Place, Stage, bar, member, pass};
 
 /// How often a client starts while the metaserver is away.
 const CLIENT_EVERY: Duration = Duration::from_secs(5);

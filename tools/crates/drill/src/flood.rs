@@ -19,11 +19,12 @@ use tandem::net::{
 use tandem::protocol::message::{Hello, MetaRequest, Purpose};
 use tandem::protocol::types::{ClusterId, WorkerId};
 use tandem::wire::{self, Frame};
-use tandem_local::{CLIENT, Plan};
+use tandem_local::stage::epochs;
+use tandem_local::{CLIENT, Place, Plan, Stage};
 use tokio::task::{LocalSet, spawn_local};
 
+use crate::pace::bar;
 use crate::report::{Report, ms};
-use crate::stage::{Place, Stage, bar, epochs};
 
 /// View requests that each asking client keeps in flight.
 const ASKED: u64 = 4;

@@ -1,31 +1,17 @@
 //! Servers killed under load, one after the other, each once the cluster is whole again.
 //!
-//! At the moment of the kill a probe writer waits on key sets that lost their primary; the time
-//! to its acknowledgement is what clients notice of the failure. Where the metaserver started the
-//! servers itself, the kernel tells it of the death at once; with `--no-spawn` it has to suspect
-//! the silent one first, and the drill starts that server again once the probes are through: a
-//! new process that registers would be a proof of death by itself.
+//! Where the metaserver started the servers itself, the kernel tells it of the death at once; with
+//! `--no-spawn` it has to suspect the silent one first.
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::Result;
 use clap::Args;
-use tandem::client::{Client, block_on};
-use tandem::clock;
-use tandem::protocol::meta::{ServerStatus, Status};
-use tandem::protocol::placement;
-use tandem::protocol::time::{Span, Time};
-use tandem::protocol::types::KeySet;
-use tandem_local::{Load, Plan};
+use tandem_local::stage::WHOLE;
+use tandem_local::{Place, Plan, Stage, kill};
 
+use crate::pace::bar;
 use crate::report::{Report, median, ms};
-use crate::stage::{Place, Stage, WHOLE, bar, member};
-
-/// Lost key sets on which probes wait; with more, these are spread over them.
-const PROBES_MAX: usize = 16;
-
-/// How long a probe may wait.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(Args, Debug)]
 pub struct Options {
@@ -61,38 +47,23 @@ pub fn run(place: &Place, options: &Options) -> Result<Report> {
     let bar = bar("kill", u64::from(options.rounds))?;
     let (mut firsts, mut lasts, mut wholes) = (Vec::new(), Vec::new(), Vec::new());
     for round in 1..=options.rounds {
-        let status = stage.until_whole()?;
-        stage.until_progress(&load, 20)?;
-        let victim = &status.servers[usize::from(round - 1) % status.servers.len()];
-        let keys = keys(&status, victim, round)?;
-        let begun = clock::now();
-        stage.kill(victim)?;
-        let waits = probe(&stage.client, &load, &keys, begun)
-            .with_context(|| format!("round {round}, server {}", victim.id.0))?;
-        if !spawn {
-            stage.cluster.start_server(victim.id)?;
-        }
-        let recovery = stage.until_recovered(member(victim))?;
-        let whole = clock::now().since(begun);
-        load.check()?;
-        let first = waits.iter().min().copied().unwrap_or_default();
-        let last = waits.iter().max().copied().unwrap_or_default();
+        let killed = kill(&mut stage, &load, round - 1, spawn)?;
         bar.suspend(|| {
             println!(
                 "  round {round:>2}: server {} primary of {}; first write {:>6.1} ms, on all {} \
                  probed sets {:>6.1} ms; steps {:?} ms; whole {:>7.1} ms",
-                victim.id.0,
-                victim.primary_of,
-                ms(first),
-                keys.len(),
-                ms(last),
-                recovery.took_ms.map(Option::unwrap_or_default),
-                ms(whole)
+                killed.victim.id.0,
+                killed.victim.primary_of,
+                ms(killed.first()),
+                killed.waits.len(),
+                ms(killed.last()),
+                killed.recovery.took_ms.map(Option::unwrap_or_default),
+                ms(killed.whole)
             );
         });
-        firsts.push(first);
-        lasts.push(last);
-        wholes.push(whole);
+        firsts.push(killed.first());
+        lasts.push(killed.last());
+        wholes.push(killed.whole);
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -114,48 +85,4 @@ pub fn run(place: &Place, options: &Options) -> Result<Report> {
     report.figure("first_failed_request", failure.unwrap_or_default());
     report.figure("writes_lost_or_reads_stale", 0);
     Ok(report)
-}
-
-/// Keys of this round, each in another key set that `victim` is primary of.
-fn keys(status: &Status, victim: &ServerStatus, round: u16) -> Result<Vec<String>> {
-    let count = u16::try_from(status.sets.len()).context("a cluster has at most 4096 key sets")?;
-    let lost: Vec<KeySet> = status
-        .sets
-        .iter()
-        .filter(|it| it.configuration.as_ref().is_some_and(|it| it.primary == member(victim)))
-        .map(|it| it.set)
-        .collect();
-    let step = lost.len().div_ceil(PROBES_MAX).max(1);
-    let keys: Option<Vec<String>> = lost
-        .iter()
-        .step_by(step)
-        .map(|set| {
-            (0..u32::MAX)
-                .map(|number| format!("probe-{round}-{number}"))
-                .find(|key| placement::key_set(key.as_bytes(), count) == *set)
-        })
-        .collect();
-    let keys = keys.context("no key falls into a key set")?;
-    anyhow::ensure!(!keys.is_empty(), "server {} is primary of nothing", victim.id.0);
-    Ok(keys)
-}
-
-/// Writes each of `keys`, all at once, and gives the time from `begun` to each acknowledgement.
-fn probe(client: &Client, load: &Load, keys: &[String], begun: Time) -> Result<Vec<Span>> {
-    std::thread::scope(|scope| {
-        let probes: Vec<_> = keys
-            .iter()
-            .map(|key| {
-                let session = client.session().with_timeout(PROBE_TIMEOUT);
-                scope.spawn(move || -> Result<Span> {
-                    load.ledger().on_attempt(key, 1);
-                    block_on(session.put(key.clone(), "1"))?;
-                    let wait = clock::now().since(begun);
-                    load.ledger().on_acknowledged(key, 1);
-                    Ok(wait)
-                })
-            })
-            .collect();
-        probes.into_iter().map(|it| it.join().map_err(|_| anyhow!("a probe panicked"))?).collect()
-    })
 }

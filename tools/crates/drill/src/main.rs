@@ -8,23 +8,20 @@ mod absence;
 mod attack;
 mod flood;
 mod kill;
+mod pace;
 mod report;
-mod stage;
 mod stop;
 mod throughput;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
-use tandem_local::Cluster;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
+use tandem_local::{Place, supervise};
 
 use crate::report::Report;
-use crate::stage::Place;
 
 /// Puts a Tandem cluster on this machine under load, failure, flood and attack, and measures it.
 #[derive(Debug, Parser)]
@@ -107,10 +104,12 @@ fn main() -> ExitCode {
     let Arguments { binary, folder, output, drill } = Arguments::parse();
     let name = drill.name();
     let place = Place { binary, folder: folder.join(name) };
-    clear_on_panic(&place);
-    let ended = supervise(drill, place.clone());
-    let cleared = clear(&place);
-    match ended.and_then(|report| cleared.map(|()| report)) {
+    let (ground, time_max) = (place.clone(), drill.time_max());
+    let ended = supervise(time_max, move || ground.clear(), {
+        let place = place.clone();
+        move || drill.run(&place)
+    });
+    match ended {
         Ok(report) => {
             report.print(name, output == Output::Json);
             if report.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -124,53 +123,4 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// Runs the drill until it ends, a signal asks to stop, or its time is over.
-fn supervise(drill: Drill, place: Place) -> Result<Report> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("starting a runtime")?;
-    let time_max = drill.time_max();
-    let (done, ended) = oneshot::channel();
-    std::thread::Builder::new().name("drill".to_owned()).spawn(move || {
-        // Nobody listens any more only when the process is about to end.
-        let _ = done.send(drill.run(&place));
-    })?;
-    runtime.block_on(async {
-        let mut interrupted = signal(SignalKind::interrupt()).context("listening for Ctrl-C")?;
-        let mut terminated = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
-        tokio::select! {
-            report = ended => report.map_err(|_| anyhow!("its thread panicked"))?,
-            () = tokio::time::sleep(time_max) => bail!("it was not over after {time_max:?}"),
-            _ = interrupted.recv() => bail!("interrupted"),
-            _ = terminated.recv() => bail!("terminated"),
-        }
-    })
-}
-
-/// Stops what runs from the drill's folder.
-fn clear(place: &Place) -> Result<()> {
-    match Cluster::open(&place.binary, &place.folder) {
-        Ok(mut cluster) => cluster.stop(),
-        // The drill ended before there was a cluster.
-        Err(_) => Ok(()),
-    }
-}
-
-/// A release aborts on a panic and runs no destructors: the cluster must not outlive that.
-fn clear_on_panic(place: &Place) {
-    let (place, told) = (place.clone(), std::panic::take_hook());
-    std::panic::set_hook(Box::new(move |panic| {
-        told(panic);
-        if let Err(error) = clear(&place) {
-            eprintln!("the cluster was not stopped: {error:#}");
-        }
-    }));
-}
-
-/// Whether `folder` is where a drill may remove files.
-fn is_drills_own(folder: &Path) -> bool {
-    !folder.exists() || folder.join("cluster.toml").exists()
 }

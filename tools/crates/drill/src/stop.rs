@@ -7,10 +7,11 @@ use clap::Args;
 use tandem::clock;
 use tandem::protocol::placement;
 use tandem::protocol::time::Span;
-use tandem_local::{Plan, Role};
+use tandem_local::stage::WHOLE;
+use tandem_local::{Place, Plan, Role, Stage};
 
+use crate::pace::{bar, pass};
 use crate::report::{Report, median, ms};
-use crate::stage::{Place, Stage, WHOLE, bar, pass};
 
 /// How long a server may take to hand over and stop.
 const STOPPED: Duration = Duration::from_secs(30);

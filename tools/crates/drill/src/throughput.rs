@@ -10,11 +10,10 @@ use hdrhistogram::Histogram;
 use tandem::client::{Answer, Client, Operation};
 use tandem::clock;
 use tandem::protocol::time::{Span, Time};
-use tandem_local::Plan;
+use tandem_local::{Place, Plan, Stage};
 use tokio::task::LocalSet;
 
 use crate::report::Report;
-use crate::stage::{Place, Stage};
 
 /// Keys of one slot of a session's pipeline.
 const KEYS_OF_SLOT: usize = 16;

@@ -9,18 +9,25 @@
 //!   Plan -> Cluster::create (cluster.toml, certificates) -> start_* -> processes -> stop
 //! ```
 //!
-//! A `Load` uses such a cluster from many clients, and its ledger judges every read.
+//! A `Load` uses such a cluster from many clients, and its ledger judges every read. A `Stage` is a
+//! whole cluster for one run of a tool, which `supervise` bounds in time and ends in any case.
 
 mod cluster;
+mod kill;
 pub mod ledger;
 mod load;
 mod plan;
-mod ports;
+pub mod ports;
 mod process;
+pub mod stage;
 pub mod status;
+mod supervise;
 pub mod wait;
 
 pub use cluster::Cluster;
+pub use kill::{Kill, kill};
 pub use load::{Load, Slowest, Tally};
 pub use plan::{ADMIN, CLIENT, Hosts, Plan};
 pub use process::{Process, Role};
+pub use stage::{Place, Stage};
+pub use supervise::supervise;

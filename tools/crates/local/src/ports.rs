@@ -1,7 +1,7 @@
-//! Free UDP ports of this machine.
+//! Free ports of this machine.
 
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::ops::Range;
 use std::sync::Mutex;
 
@@ -16,7 +16,7 @@ static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
 /// never take a port between its choice here and the start of the process it is meant for.
 const CHOICE: Range<u16> = 12_000..32_000;
 
-/// `count` different ports of 127.0.0.1 that nobody is bound to.
+/// `count` different ports of 127.0.0.1 that nobody is bound to, neither UDP nor TCP.
 ///
 /// # Errors
 /// The system has no free ports.
@@ -30,10 +30,11 @@ pub fn free(count: usize) -> Result<Vec<u16>> {
         .take(CHOICE.len())
         .filter(|port| !given.contains(port))
         .filter(|&port| UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).is_ok())
+        .filter(|&port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok())
         .take(count)
         .collect();
     if ports.len() < count {
-        bail!("found only {} of {count} free UDP ports on 127.0.0.1", ports.len())
+        bail!("found only {} of {count} free ports on 127.0.0.1", ports.len())
     }
     given.extend(&ports);
     Ok(ports)

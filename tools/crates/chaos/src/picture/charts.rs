@@ -1,8 +1,8 @@
 //! Panels with a scale: operations, latency, and the longest pauses.
 
 use tandem::protocol::time::{Span, Time};
+use tandem_svg::{Font, Place};
 
-use super::svg::{Font, Place};
 use super::{BAD, Drawing, GOOD, GRID, HEAD, INK, LEFT, RIGHT, SMALL, SOFT};
 use crate::judge::longest;
 use crate::load::{Ending, Sample};

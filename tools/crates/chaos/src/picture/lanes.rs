@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use tandem::protocol::meta::ServerState;
 use tandem::protocol::time::{Span, Time};
+use tandem_svg::{Font, Place};
 
-use super::svg::{Font, Place};
 use super::{Drawing, INK, LEFT, SMALL, SOFT, colour};
 use crate::nemesis::Kind;
 use crate::nodes::Node;

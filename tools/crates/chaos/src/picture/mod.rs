@@ -12,15 +12,14 @@
 
 mod charts;
 mod lanes;
-mod svg;
 
 use tandem::protocol::time::Time;
+use tandem_svg::{Font, Page, Place};
 
 use crate::judge::{Findings, longest};
 use crate::nemesis::Kind;
 use crate::run::Outcome;
 use crate::summary::{Summary, seconds};
-use svg::{Font, Page, Place};
 
 const WIDTH: f64 = 1_600.0;
 const LEFT: f64 = 150.0;

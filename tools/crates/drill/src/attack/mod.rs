@@ -15,13 +15,14 @@ use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::json;
 use tandem::client::block_on;
-use tandem_local::Plan;
+use tandem_local::stage::epochs;
+use tandem_local::{Place, Plan, Stage};
 use tokio::task::LocalSet;
 
 use self::handshakes::{Kind, Target};
 use self::memory::Memory;
+use crate::pace::bar;
 use crate::report::Report;
-use crate::stage::{Place, Stage, bar, epochs};
 
 /// How much a process may grow over all attempts.
 const GROWTH_BYTES_MAX: u64 = 16 << 20;

@@ -12,6 +12,7 @@ pub struct Font {
 }
 
 impl Font {
+    #[must_use]
     pub const fn new(size: f64, colour: &'static str) -> Font {
         Font { size, bold: false, anchor: "start", colour }
     }
@@ -49,6 +50,7 @@ pub struct Page {
 
 impl Page {
     /// The whole document.
+    #[must_use]
     pub fn finish(self, width: f64, height: f64, background: &str) -> String {
         format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \

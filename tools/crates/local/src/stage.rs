@@ -1,16 +1,16 @@
-//! The cluster of a drill, its clients, and what all drills wait for.
+//! A running cluster with its clients, and what drills and measurements of it wait for.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use indicatif::{ProgressBar, ProgressStyle};
 use tandem::client::{Client, ClientOptions, block_on};
 use tandem::protocol::meta::durable::{Recovery, Step};
 use tandem::protocol::meta::{ServerStatus, Status};
 use tandem::protocol::types::{Epoch, KeySet, Member};
-use tandem_local::{CLIENT, Cluster, Load, Plan, Process, Role, status, wait};
+
+use crate::{CLIENT, Cluster, Load, Plan, Process, Role, status, wait};
 
 /// Until a cluster is whole: it starts up, or copies what a failure cost.
 pub const WHOLE: Duration = Duration::from_secs(60);
@@ -21,11 +21,25 @@ const PROGRESS: Duration = Duration::from_secs(30);
 /// Until a killed process is gone.
 const GONE: Duration = Duration::from_secs(10);
 
-/// The program under drill, and where its files go.
+/// The built `tandem`, and where a cluster's files go.
 #[derive(Clone, Debug)]
 pub struct Place {
     pub binary: PathBuf,
     pub folder: PathBuf,
+}
+
+impl Place {
+    /// Stops what runs from the folder.
+    ///
+    /// # Errors
+    /// A process is left.
+    pub fn clear(&self) -> Result<()> {
+        match Cluster::open(&self.binary, &self.folder) {
+            Ok(mut cluster) => cluster.stop(),
+            // The run ended before there was a cluster.
+            Err(_) => Ok(()),
+        }
+    }
 }
 
 /// A running cluster.
@@ -45,11 +59,11 @@ impl Stage {
         let config = folder.join("cluster.toml");
         if config.exists() {
             let running = Cluster::open(binary, folder)?.processes()?;
-            ensure!(running.is_empty(), "another drill of this kind runs: {running:?}");
+            ensure!(running.is_empty(), "another run has a cluster there: {running:?}");
         }
         ensure!(
-            crate::is_drills_own(folder),
-            "{} is not of a drill: remove it, or name another folder",
+            !folder.exists() || config.exists(),
+            "{} holds no cluster and is not cleared: remove it, or name another folder",
             folder.display()
         );
         if folder.exists() {
@@ -166,24 +180,4 @@ pub fn member(server: &ServerStatus) -> Member {
 pub fn epochs(status: &Status) -> BTreeMap<KeySet, Epoch> {
     let sets = status.sets.iter();
     sets.filter_map(|it| Some((it.set, it.configuration.as_ref()?.epoch))).collect()
-}
-
-/// Lets `length` pass.
-pub fn pass(length: Duration, bar: &ProgressBar) -> Result<()> {
-    const TICK: Duration = Duration::from_millis(200);
-    let ticks = length.as_millis().div_ceil(TICK.as_millis());
-    for _ in 0..ticks {
-        std::thread::sleep(TICK);
-        bar.inc(TICK.as_millis() as u64);
-    }
-    Ok(())
-}
-
-/// A progress bar on standard error of `length` steps.
-///
-/// # Errors
-/// There is none.
-pub fn bar(what: &str, length: u64) -> Result<ProgressBar> {
-    let style = ProgressStyle::with_template("  {msg} {wide_bar} {pos}/{len}")?;
-    Ok(ProgressBar::new(length).with_style(style).with_message(what.to_owned()))
 }

@@ -1,0 +1,130 @@
+//! `tandem-bench`: measures a Tandem cluster, alone and beside Redis and the bare network.
+//!
+//! One load loop (`load`) drives every system (`systems`) alike. Whatever happens, the processes
+//! that a run starts end with it.
+
+mod compare;
+mod curves;
+mod failover;
+mod handover;
+mod load;
+mod memory;
+mod run;
+mod scan;
+mod scene;
+mod systems;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use tandem_local::{Place, supervise};
+
+use crate::systems::children::Children;
+
+/// Measures a Tandem cluster on this machine, alone and beside Redis and the bare network.
+///
+/// Every figure depends on the machine and on what else runs on it; ratios of figures that were
+/// measured in turn say more than the figures themselves.
+#[derive(Debug, Parser)]
+#[command(name = "tools/bench")]
+struct Arguments {
+    /// The built `tandem`.
+    #[arg(long, hide = true, default_value = "tandem")]
+    binary: PathBuf,
+    /// Where the processes' files go.
+    #[arg(long, hide = true, default_value = "bench")]
+    folder: PathBuf,
+    /// How results are told: as a table, or as JSON on standard output, one object a line.
+    #[arg(short, long, global = true, value_enum, default_value = "text")]
+    output: Output,
+    #[command(subcommand)]
+    task: Task,
+}
+
+/// How results are told.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Output {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Run one workload on a cluster of its own.
+    Run(run::Options),
+    /// Measure Tandem, Redis and a bare QUIC echo under the same load, in turn.
+    Compare(compare::Options),
+    /// Kill servers under load and measure the pause that clients see.
+    Failover(failover::Options),
+    /// Stop servers in order and measure the pause of each key set.
+    Handover(handover::Options),
+    /// Measure the memory of a key over its own bytes, beside Redis.
+    Memory(memory::Options),
+    /// Measure throughput and memory as keys, values, key sets, clients, servers and copies grow.
+    Curves(curves::Options),
+    /// The other side of the bare echo.
+    #[command(hide = true)]
+    Echo { config: PathBuf },
+}
+
+/// What a task works with.
+#[derive(Clone, Debug)]
+pub struct Ground {
+    pub place: Place,
+    pub children: Children,
+    pub output: Output,
+}
+
+fn main() -> ExitCode {
+    let Arguments { binary, folder, output, task } = Arguments::parse();
+    let name = match &task {
+        Task::Run(_) => "run",
+        Task::Compare(_) => "compare",
+        Task::Failover(_) => "failover",
+        Task::Handover(_) => "handover",
+        Task::Memory(_) => "memory",
+        Task::Curves(_) => "curves",
+        Task::Echo { config } => return told(systems::echo::serve(config), "echo"),
+    };
+    let Ok(folder) = std::path::absolute(folder.join(name)) else {
+        eprintln!("tools/bench: there is no current directory");
+        return ExitCode::FAILURE;
+    };
+    let place = Place { binary, folder };
+    let ground = Ground { place, children: Children::default(), output };
+    let held = ground.clone();
+    let clear = move || held.children.end().and(held.place.clear());
+    let ended = match task {
+        Task::Run(options) => {
+            supervise(options.time_max(), clear, move || run::run(&ground, &options))
+        }
+        Task::Compare(options) => {
+            supervise(options.time_max(), clear, move || compare::run(&ground, &options))
+        }
+        Task::Failover(options) => {
+            supervise(options.time_max(), clear, move || failover::run(&ground, &options))
+        }
+        Task::Handover(options) => {
+            supervise(options.time_max(), clear, move || handover::run(&ground, &options))
+        }
+        Task::Memory(options) => {
+            supervise(options.time_max(), clear, move || memory::run(&ground, &options))
+        }
+        Task::Curves(options) => {
+            supervise(options.time_max(), clear, move || curves::run(&ground, &options))
+        }
+        Task::Echo { .. } => Ok(()),
+    };
+    told(ended, name)
+}
+
+fn told(ended: anyhow::Result<()>, name: &str) -> ExitCode {
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tools/bench {name} failed: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
