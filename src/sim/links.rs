@@ -70,6 +70,17 @@ impl World {
         })
     }
 
+    /// A link that is down at one end only.
+    #[must_use]
+    pub fn half_open(&self) -> Option<LinkId> {
+        let mut links = self.network.links.iter();
+        let half = links.find(|(_, it)| {
+            let phases = [it.end(Side::Dialler).phase, it.end(Side::Acceptor).phase];
+            phases.contains(&Phase::Up) && phases.contains(&Phase::Down)
+        });
+        half.map(|(&link, _)| link)
+    }
+
     /// Wants a link, and dials at once if it is new.
     pub(super) fn want(&mut self, node: Node, target: Target) {
         let Some(process) = self.alive_at(node) else { return };

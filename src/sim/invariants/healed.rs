@@ -2,7 +2,8 @@
 //!
 //! This is judged on a whole world: every key set has as many members as it should, all alive,
 //! all acting in the same configuration, and a primary that would answer a read at this moment;
-//! the metaserver has a link to every server, and has brought every recovery to its end.
+//! the metaserver has a link to every server, no link is half dead, and every recovery has come to
+//! its end.
 
 use crate::protocol::meta::durable::Step;
 use crate::protocol::types::{KeySet, Member, ServerId};
@@ -16,13 +17,16 @@ pub fn obstacle(world: &World) -> Option<String> {
     unserved(world).or_else(|| thin(world)).or_else(|| unfinished(world))
 }
 
-/// A server that the metaserver can not hear, or a recovery that is under way: what follows from
-/// that is yet to come.
+/// A server that the metaserver can not hear, a link that only one end counts on, or a recovery
+/// that is under way: what follows from that is yet to come.
 fn unfinished(world: &World) -> Option<String> {
     let running = world.servers.values().filter(|it| it.running.is_some());
     let mut unheard = running.filter(|it| !world.is_attached(it.id));
     if let Some(server) = unheard.next() {
         return Some(format!("{} has no link to the metaserver", server.id));
+    }
+    if let Some(link) = world.half_open() {
+        return Some(format!("one end of link {} has not heard that it is down", link.0));
     }
     let mut open = world.meta.disk.recoveries().filter(|it| it.step != Step::Done);
     open.next().map(|it| format!("recovery {} of {} is at {:?}", it.id.0, it.failed, it.step))
