@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+/// Small pieces of memory that come and go by the hundred thousand are what a server is made of.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     tandem::cli::run()
 }

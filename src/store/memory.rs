@@ -1,23 +1,38 @@
-//! The engine in memory: an ordered map of records for each key set.
+//! The engine in memory: for each key set a table of records and their order.
 //!
-//! Invariants: a key has a record or a tombstone or neither, never both; `stats` is the sum over
-//! the records. Tombstones live in a map of their own, so that reads never step over them and
-//! dropping them costs nothing for the records.
+//! ```text
+//!   table: hash of the key -> slot     order: slots by key     slots: what is stored, or free
+//! ```
 //!
-//! Keys and values are copied out of the buffers that they came in: a small value that kept its
-//! datagram or its batch alive would cost many times its length. A value is shared with its
-//! readers by counting; the count is allocated by its first read, no later read allocates.
+//! A point read costs the table, the slot and the record's bytes; only a new key or a deleted one
+//! touches the order. A record is one piece of memory, key and value together, and is copied out
+//! for its reader: nothing keeps the datagram or batch alive that it came in, and there is no
+//! count to keep beside it. A large value is shared with its readers instead.
+//!
+//! Invariants: a key has a record or a tombstone or neither, never both; table and order name the
+//! same slots; `stats` is the sum over the records. Tombstones live in a map of their own, so that
+//! reads never step over them and dropping them costs nothing for the records.
 //!
 //! A memory engine dies with its incarnation, so that nobody could ever read a log back: it has
 //! none, and the window that the machine holds is all there is.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::ops::Bound;
 
 use bytes::Bytes;
+use hashbrown::HashTable;
+use xxhash_rust::xxh3::xxh3_64;
 
+use self::order::{Keyed, Order};
 use super::{ChunkRange, Engine, Page, Stats};
 use crate::protocol::types::{Change, Entry, KeySet, Op, Record, Revision, Value};
+
+mod order;
+
+/// Values beyond this many bytes are shared with their readers, not copied for each.
+const COPIED_BYTES_MAX: usize = 4 << 10;
 
 /// Records of key sets `0..count`, in memory.
 #[derive(Clone, Debug, Eq, PartialEq, Hash)]
@@ -26,17 +41,115 @@ pub struct MemoryEngine {
 }
 
 /// One key set.
-#[derive(Clone, Debug, Default, Eq, PartialEq, Hash)]
+#[derive(Clone, Default)]
 struct Contents {
-    records: BTreeMap<Box<[u8]>, Stored>,
+    table: HashTable<u32>,
+    order: Order,
+    slots: Slots,
     tombstones: BTreeMap<Box<[u8]>, Revision>,
     stats: Stats,
 }
 
-#[derive(Clone, Debug, Eq, PartialEq, Hash)]
+/// What is stored, by slot.
+#[derive(Clone, Default)]
+struct Slots {
+    slots: Vec<Stored>,
+    free: Vec<u32>,
+}
+
+/// A record; a free slot holds an empty one.
+#[derive(Clone)]
 struct Stored {
     revision: Revision,
-    value: Value,
+    key_bytes: u16,
+    body: Body,
+}
+
+#[derive(Clone)]
+enum Body {
+    /// The key and then the value.
+    Joined(Box<[u8]>),
+    Apart(Box<(Box<[u8]>, Value)>),
+}
+
+impl Stored {
+    fn new(key: &[u8], value: &[u8], revision: Revision) -> Stored {
+        let key_bytes = u16::try_from(key.len()).expect("limits keep keys below 64 KiB");
+        let body = if value.len() <= COPIED_BYTES_MAX {
+            Body::Joined([key, value].concat().into())
+        } else {
+            Body::Apart(Box::new((Box::from(key), Bytes::copy_from_slice(value))))
+        };
+        Stored { revision, key_bytes, body }
+    }
+
+    /// Another value of the same key; one of the same length takes the old one's place.
+    fn replace(&mut self, key: &[u8], value: &[u8], revision: Revision) {
+        match &mut self.body {
+            Body::Joined(bytes) if bytes.len() == key.len() + value.len() => {
+                bytes[key.len()..].copy_from_slice(value);
+                self.revision = revision;
+            }
+            Body::Joined(_) | Body::Apart(_) => *self = Stored::new(key, value, revision),
+        }
+    }
+
+    fn key(&self) -> &[u8] {
+        match &self.body {
+            Body::Joined(bytes) => &bytes[..usize::from(self.key_bytes)],
+            Body::Apart(parts) => &parts.0,
+        }
+    }
+
+    fn value(&self) -> Value {
+        match &self.body {
+            Body::Joined(bytes) => Bytes::copy_from_slice(&bytes[usize::from(self.key_bytes)..]),
+            Body::Apart(parts) => parts.1.clone(),
+        }
+    }
+
+    /// Length of key and value.
+    fn length(&self) -> u64 {
+        match &self.body {
+            Body::Joined(bytes) => bytes.len() as u64,
+            Body::Apart(parts) => (parts.0.len() + parts.1.len()) as u64,
+        }
+    }
+}
+
+impl Slots {
+    fn get(&self, slot: u32) -> &Stored {
+        &self.slots[slot as usize]
+    }
+
+    fn put(&mut self, stored: Stored) -> u32 {
+        if let Some(slot) = self.free.pop() {
+            self.slots[slot as usize] = stored;
+            return slot;
+        }
+        let slot = u32::try_from(self.slots.len()).expect("a key set has below 2^32 keys");
+        self.slots.push(stored);
+        slot
+    }
+
+    fn take(&mut self, slot: u32) -> Stored {
+        self.free.push(slot);
+        let body = Body::Joined(Box::default());
+        let empty = Stored { revision: Revision::default(), key_bytes: 0, body };
+        std::mem::replace(&mut self.slots[slot as usize], empty)
+    }
+}
+
+impl Keyed for Slots {
+    fn key(&self, slot: u32) -> &[u8] {
+        self.get(slot).key()
+    }
+}
+
+/// The place of a key in a table. The lower bits of the hash say which key set it belongs to, so
+/// that they are all alike there: the upper ones come first.
+fn hash(key: &[u8]) -> u64 {
+    xxh3_64(key).rotate_left(32)
 }
 
 impl MemoryEngine {
@@ -57,8 +170,8 @@ impl MemoryEngine {
 
 impl Engine for MemoryEngine {
     fn get(&self, set: KeySet, key: &[u8]) -> Option<(Value, Revision)> {
-        let stored = self.contents(set).records.get(key)?;
-        Some((stored.value.clone(), stored.revision))
+        let stored = self.contents(set).find(key)?;
+        Some((stored.value(), stored.revision))
     }
 
     fn range(
@@ -75,17 +188,17 @@ impl Engine for MemoryEngine {
         };
         let mut page = Page::default();
         let mut bytes = 0_u64;
-        let found = self.contents(set).records.range::<[u8], _>((from, Bound::Unbounded));
-        for (key, stored) in found.take_while(|(key, _)| key.starts_with(prefix)) {
-            bytes += length(key, &stored.value);
+        let found = self.contents(set).from(from);
+        for stored in found.take_while(|stored| stored.key().starts_with(prefix)) {
+            bytes += stored.length();
             let full = page.records.len() >= items_max as usize || bytes > u64::from(bytes_max);
             if full && !page.records.is_empty() {
                 page.more = true;
                 break;
             }
             page.records.push(Record {
-                key: Bytes::copy_from_slice(key),
-                value: stored.value.clone(),
+                key: Bytes::copy_from_slice(stored.key()),
+                value: stored.value(),
                 revision: stored.revision,
             });
         }
@@ -152,31 +265,50 @@ impl Engine for MemoryEngine {
 }
 
 impl Contents {
+    fn find(&self, key: &[u8]) -> Option<&Stored> {
+        let is_it = |&slot: &u32| self.slots.get(slot).key() == key;
+        self.table.find(hash(key), is_it).map(|&slot| self.slots.get(slot))
+    }
+
+    /// The records from a bound on, in the order of their keys.
+    fn from(&self, bound: Bound<&[u8]>) -> impl Iterator<Item = &Stored> {
+        self.order.from(bound, &self.slots).map(|slot| self.slots.get(slot))
+    }
+
     /// The revision of the key's record or tombstone.
     fn revision(&self, key: &[u8]) -> Option<Revision> {
-        let record = self.records.get(key).map(|stored| stored.revision);
+        let record = self.find(key).map(|stored| stored.revision);
         record.or_else(|| self.tombstones.get(key).copied())
     }
 
     fn put(&mut self, key: &[u8], value: &[u8], revision: Revision) {
-        self.tombstones.remove(key);
-        self.stats.bytes += length(key, value);
-        let stored = Stored { revision, value: Bytes::copy_from_slice(value) };
-        if let Some(present) = self.records.get_mut(key) {
-            self.stats.bytes -= length(key, &present.value);
-            *present = stored;
-        } else {
-            self.stats.keys += 1;
-            self.records.insert(Box::from(key), stored);
+        if !self.tombstones.is_empty() {
+            self.tombstones.remove(key);
         }
+        self.stats.bytes += (key.len() + value.len()) as u64;
+        let slots = &mut self.slots;
+        if let Some(&slot) = self.table.find(hash(key), |&slot| slots.get(slot).key() == key) {
+            let present = &mut slots.slots[slot as usize];
+            self.stats.bytes -= present.length();
+            return present.replace(key, value, revision);
+        }
+        self.stats.keys += 1;
+        let slot = slots.put(Stored::new(key, value, revision));
+        self.table.insert_unique(hash(key), slot, |&slot| hash(slots.get(slot).key()));
+        self.order.insert(slot, slots);
     }
 
     /// Forgets the key's record or tombstone.
     fn delete(&mut self, key: &[u8]) {
         self.tombstones.remove(key);
-        if let Some(stored) = self.records.remove(key) {
+        let slots = &self.slots;
+        let found = self.table.find_entry(hash(key), |&slot| slots.get(slot).key() == key);
+        if let Ok(found) = found {
+            let (slot, _) = found.remove();
+            self.order.remove(slot, &self.slots);
+            let stored = self.slots.take(slot);
             self.stats.keys -= 1;
-            self.stats.bytes -= length(key, &stored.value);
+            self.stats.bytes -= stored.length();
         }
     }
 
@@ -185,24 +317,48 @@ impl Contents {
         if range.is_empty() {
             return Vec::new();
         }
-        let bounds = (
-            range.after.map_or(Bound::Unbounded, Bound::Excluded),
-            range.through.map_or(Bound::Unbounded, Bound::Included),
-        );
-        let records = self.records.range::<[u8], _>(bounds);
-        let records = records.map(|(key, stored)| (key, stored.revision));
-        let tombstones = self.tombstones.range::<[u8], _>(bounds);
-        let tombstones = tombstones.map(|(key, &revision)| (key, revision));
+        let from = range.after.map_or(Bound::Unbounded, Bound::Excluded);
+        let through = range.through.map_or(Bound::Unbounded, Bound::Included);
+        let records = self.from(from).map(|stored| (stored.key(), stored.revision));
+        let records = records.take_while(|&(key, _)| range.contains(key));
+        let tombstones = self.tombstones.range::<[u8], _>((from, through));
+        let tombstones = tombstones.map(|(key, &revision)| (&key[..], revision));
         records
             .chain(tombstones)
             .filter(|&(_, revision)| revision <= read_at)
-            .map(|(key, _)| key.clone())
+            .map(|(key, _)| Box::from(key))
             .collect()
+    }
+
+    /// What is stored, in order: what equality and hash are over, whatever the slots.
+    fn stored(&self) -> impl Iterator<Item = (&[u8], Value, Revision)> {
+        let all = self.from(Bound::Unbounded);
+        all.map(|stored| (stored.key(), stored.value(), stored.revision))
     }
 }
 
-fn length(key: &[u8], value: &[u8]) -> u64 {
-    (key.len() + value.len()) as u64
+impl PartialEq for Contents {
+    fn eq(&self, other: &Contents) -> bool {
+        self.stats == other.stats
+            && self.tombstones == other.tombstones
+            && self.stored().eq(other.stored())
+    }
+}
+
+impl Eq for Contents {}
+
+impl Hash for Contents {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.stats.hash(state);
+        self.tombstones.hash(state);
+        self.stored().for_each(|record| record.hash(state));
+    }
+}
+
+impl fmt::Debug for Contents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.stored()).entries(&self.tombstones).finish()
+    }
 }
 
 #[cfg(test)]

@@ -47,6 +47,10 @@ impl Dice {
     }
 }
 
+fn length(key: &[u8], value: &[u8]) -> u64 {
+    (key.len() + value.len()) as u64
+}
+
 fn revision(op: u64) -> Revision {
     Revision { loss_epoch: LossEpoch(0), op: Op(op) }
 }
