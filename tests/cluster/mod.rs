@@ -6,6 +6,7 @@
 //! with a deadline (`wait`), never a length of time.
 
 mod cut;
+mod expiry;
 mod loopback;
 mod network;
 mod steps;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use tandem::config::ClusterConfig;
+use tandem::identity::{Identity, PartyRole};
 use tandem::protocol::types::ServerId;
 use tandem_certs::Issue;
 
@@ -192,6 +193,19 @@ impl Cluster {
         command.args(["--role", "client", "--config"]).arg(self.config.path());
         command.args(["--as", name]).stdin(Stdio::null());
         command
+    }
+
+    /// Gives the client called `name` another certificate, valid for `validity` from now on.
+    ///
+    /// # Errors
+    /// The cluster lists no such client, or its files can not be written.
+    pub fn renew_client(&self, name: &str, validity: Duration) -> Result<()> {
+        let identities = self.config.identities();
+        let named = |it: &&Identity| it.role == PartyRole::Client && it.id == name;
+        let identity = identities.iter().find(named).context("no such client")?;
+        let options = Issue { validity, force: true, ..Issue::default() };
+        tandem_certs::issue(&self.config, identity, options).context("making a certificate")?;
+        Ok(())
     }
 
     /// All running processes of the cluster, whoever started them.
