@@ -287,14 +287,21 @@ fn a_late_chunk_neither_overwrites_nor_resurrects() {
 }
 
 #[test]
-fn values_are_copied_out_and_shared_with_readers() {
+fn values_are_copied_out_and_large_ones_are_shared_with_readers() {
     let mut engine = MemoryEngine::new(2);
     let batch = Value::from(vec![7_u8; 1 << 16]);
-    let value = batch.slice(100..110);
-    let key = Key::from_static(b"k");
-    engine.apply(SET, revision(1), &entry(1, key, Change::Put(value)), false);
-    assert!(batch.is_unique(), "the stored value keeps the batch alive");
-    let (first, _) = engine.get(SET, b"k").expect("just stored");
-    let (second, _) = engine.get(SET, b"k").expect("just stored");
-    assert_eq!(first.as_ptr(), second.as_ptr());
+    let lengths = [0, 10, COPIED_BYTES_MAX, COPIED_BYTES_MAX + 1, COPIED_BYTES_MAX, 3, 3];
+    for (length, op) in lengths.into_iter().zip(1..) {
+        let value = batch.slice(100..100 + length);
+        let key = Key::from_static(b"k");
+        engine.apply(SET, revision(op), &entry(op, key, Change::Put(value)), false);
+        assert!(batch.is_unique(), "the stored value keeps the batch alive");
+        let (first, at) = engine.get(SET, b"k").expect("just stored");
+        let (second, _) = engine.get(SET, b"k").expect("just stored");
+        assert_eq!((at, &first), (revision(op), &second));
+        assert_eq!(first.len(), length);
+        let shared = first.as_ptr() == second.as_ptr();
+        assert_eq!(shared, length > COPIED_BYTES_MAX || length == 0, "of {length} bytes");
+        assert_eq!(engine.set_stats(SET), Stats { keys: 1, bytes: 1 + length as u64 });
+    }
 }

@@ -83,8 +83,8 @@ fn tell(ground: &Ground, options: &Options, pauses: &mut [Span], usual: &mut [Sp
     let load = format!("{} servers stopped in order, {WRITERS} writers", options.rounds);
     match ground.output {
         Output::Text => println!(
-            "{load}\n  pause of a key set's writes: median {:.2} ms, worst {:.2} ms\n  longest wait \
-             in the second before: median {:.2} ms, worst {:.2} ms",
+            "{load}\n  pause of a key set's writes: median {:.2} ms, worst {:.2} ms\n  \
+             longest wait in the second before: median {:.2} ms, worst {:.2} ms",
             ms(pauses, 0.5),
             ms(pauses, 1.0),
             ms(usual, 0.5),

@@ -8,11 +8,16 @@ use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use tandem::config::CredentialFiles;
 
 use crate::authority::Pem;
+
+/// How often the lock of the folder is tried, and how long it is waited for in between.
+const LOCK_TRIES: u32 = 50;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// Permissions of private keys, of certificates, and of a folder that is made.
 const KEY_MODE: u32 = 0o600;
@@ -36,7 +41,8 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Makes the folder if there is none, and takes its lock.
+    /// Makes the folder if there is none, and takes its lock; whoever holds it has a moment to be
+    /// done with its files.
     ///
     /// # Errors
     /// It can not be made, or another process is writing to it.
@@ -48,15 +54,17 @@ impl Folder {
             .with_context(|| format!("can not make the folder {}", path.display()))?;
         let handle = File::open(path)
             .with_context(|| format!("can not open the folder {}", path.display()))?;
-        match handle.try_lock() {
-            Ok(()) => Ok(Folder { path: path.to_path_buf(), handle }),
-            Err(TryLockError::WouldBlock) => {
-                bail!("another process writes to {}; try again when it is done", path.display())
-            }
-            Err(TryLockError::Error(error)) => {
-                Err(error).with_context(|| format!("can not lock the folder {}", path.display()))
+        for _ in 0..LOCK_TRIES {
+            match handle.try_lock() {
+                Ok(()) => return Ok(Folder { path: path.to_path_buf(), handle }),
+                Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+                Err(TryLockError::Error(error)) => {
+                    let show = path.display();
+                    return Err(error).with_context(|| format!("can not lock the folder {show}"));
+                }
             }
         }
+        bail!("another process writes to {}; try again when it is done", path.display())
     }
 
     /// Writes a pair, the key first: a certificate is never there without its key.
