@@ -54,17 +54,17 @@ fn as_files(data: &[u8]) {
 
 /// A CA and a leaf of each role, as files have them and as peers send them.
 pub fn samples() -> Vec<(String, Vec<u8>)> {
-    let validity = || Validity::from_now(Duration::from_secs(86_400)).expect("a day is fine");
-    let authority = make_ca("c", validity()).expect("a CA for a good name");
+    let validity = Validity::from_now(Duration::from_secs(86_400)).expect("a day is fine");
+    let authority = make_ca("c", validity).expect("a CA for a good name");
     let mut all = vec![("ca".to_owned(), authority.pem().clone())];
     for (role, id) in [
-        (PartyRole::Meta, "meta"),
+        (PartyRole::Meta, "1"),
         (PartyRole::Server, "1"),
         (PartyRole::Client, "app"),
         (PartyRole::Admin, "ops"),
     ] {
         let identity = Identity::new("c", role, id).expect("a good name");
-        let leaf = issue_leaf(&authority, &identity, validity()).expect("a leaf");
+        let leaf = issue_leaf(&authority, &identity, validity).expect("a leaf");
         all.push((identity.file_stem(), leaf));
     }
     all.into_iter()
