@@ -61,7 +61,7 @@ struct Slots {
 #[derive(Clone)]
 struct Stored {
     revision: Revision,
-    key_bytes: u16,
+    key_bytes: u32,
     body: Body,
 }
 
@@ -74,7 +74,7 @@ enum Body {
 
 impl Stored {
     fn new(key: &[u8], value: &[u8], revision: Revision) -> Stored {
-        let key_bytes = u16::try_from(key.len()).expect("limits keep keys below 64 KiB");
+        let key_bytes = u32::try_from(key.len()).expect("no frame holds a key of 4 GiB");
         let body = if value.len() <= COPIED_BYTES_MAX {
             Body::Joined([key, value].concat().into())
         } else {
@@ -96,14 +96,22 @@ impl Stored {
 
     fn key(&self) -> &[u8] {
         match &self.body {
-            Body::Joined(bytes) => &bytes[..usize::from(self.key_bytes)],
+            Body::Joined(bytes) => &bytes[..self.key_bytes as usize],
             Body::Apart(parts) => &parts.0,
         }
     }
 
+    fn value_bytes(&self) -> &[u8] {
+        match &self.body {
+            Body::Joined(bytes) => &bytes[self.key_bytes as usize..],
+            Body::Apart(parts) => &parts.1,
+        }
+    }
+
+    /// The value for a reader.
     fn value(&self) -> Value {
         match &self.body {
-            Body::Joined(bytes) => Bytes::copy_from_slice(&bytes[usize::from(self.key_bytes)..]),
+            Body::Joined(_) => Bytes::copy_from_slice(self.value_bytes()),
             Body::Apart(parts) => parts.1.clone(),
         }
     }
@@ -331,9 +339,9 @@ impl Contents {
     }
 
     /// What is stored, in order: what equality and hash are over, whatever the slots.
-    fn stored(&self) -> impl Iterator<Item = (&[u8], Value, Revision)> {
+    fn stored(&self) -> impl Iterator<Item = (&[u8], &[u8], Revision)> {
         let all = self.from(Bound::Unbounded);
-        all.map(|stored| (stored.key(), stored.value(), stored.revision))
+        all.map(|stored| (stored.key(), stored.value_bytes(), stored.revision))
     }
 }
 

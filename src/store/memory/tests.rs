@@ -305,3 +305,14 @@ fn values_are_copied_out_and_large_ones_are_shared_with_readers() {
         assert_eq!(engine.set_stats(SET), Stats { keys: 1, bytes: 1 + length as u64 });
     }
 }
+
+#[test]
+fn a_key_of_any_length_is_stored() {
+    // A peer's frame may hold a longer key than the cluster's limit lets clients write: that is
+    // no reason to die. Found by reading, when a key's length was kept in 16 bits.
+    let mut engine = MemoryEngine::new(2);
+    let key = Key::from(vec![7_u8; 1 << 17]);
+    let put = Change::Put(Value::from_static(b"v"));
+    engine.apply(SET, revision(1), &entry(1, key.clone(), put), false);
+    assert_eq!(engine.get(SET, &key), Some((Value::from_static(b"v"), revision(1))));
+}
