@@ -4,6 +4,8 @@
 //! an engine that works in memory may complete at once, before the next effect is performed.
 //! A driver takes a new clock reading for every input that it hands in.
 
+use std::sync::Arc;
+
 use super::message::{
     Answer, DedupSnapshot, MetaAnswer, MetaRequest, PeerMessage, Request, ToMeta, ToServer,
 };
@@ -165,7 +167,7 @@ pub enum WorkerEffect {
     /// as `Appended`.
     Append {
         set: KeySet,
-        entries: Vec<Entry>,
+        entries: Vec<Arc<Entry>>,
     },
     /// Cut the log to `through`: entries above it are dropped.
     Cut {
@@ -178,7 +180,7 @@ pub enum WorkerEffect {
     Apply {
         set: KeySet,
         revision: Revision,
-        entry: Entry,
+        entry: Arc<Entry>,
         keep_tombstone: bool,
     },
     /// Replace the range `after < key <= through` (none = open end) by `records`, except keys

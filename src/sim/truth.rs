@@ -2,6 +2,7 @@
 //! up to. Invariants judge every new fact against the truth before it is taken in.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::Process;
 use super::trace::fold;
@@ -66,7 +67,7 @@ pub enum Fact<'a> {
     Appended {
         process: Process,
         set: KeySet,
-        entries: &'a [Entry],
+        entries: &'a [Arc<Entry>],
     },
     Cut {
         process: Process,

@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::ops::Bound;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use hashbrown::HashTable;
@@ -256,7 +257,7 @@ impl Engine for MemoryEngine {
         *self.contents_mut(set) = Contents::default();
     }
 
-    fn append(&mut self, _set: KeySet, _entries: &[Entry]) {}
+    fn append(&mut self, _set: KeySet, _entries: &[Arc<Entry>]) {}
 
     fn cut(&mut self, _set: KeySet, _through: Op) {}
 

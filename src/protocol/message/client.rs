@@ -122,6 +122,20 @@ pub struct Request {
     pub expiry_ms: Option<u64>,
 }
 
+impl Request {
+    /// A read, as strong as reads are.
+    #[must_use]
+    pub fn read(operation: Operation) -> Request {
+        Request {
+            operation,
+            origin: None,
+            read_level: ReadLevel::Linearizable,
+            ack_level: AckLevel::Every,
+            expiry_ms: None,
+        }
+    }
+}
+
 /// Surely not done: this attempt was not admitted.
 #[derive(Clone, Debug, Eq, PartialEq, Hash, Serialize, Deserialize)]
 pub enum Refusal {

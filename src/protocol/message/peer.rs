@@ -1,5 +1,7 @@
 //! Server to server: replication, copies, leases.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::protocol::time::{Span, Time};
@@ -48,7 +50,7 @@ pub enum PeerMessage {
         ask: LeaseAsk,
     },
     /// Writes in order; `commit` is the commit point, and may come without entries.
-    Prepare { set: KeySet, epoch: Epoch, entries: Vec<Entry>, commit: Op, ask: LeaseAsk },
+    Prepare { set: KeySet, epoch: Epoch, entries: Vec<Arc<Entry>>, commit: Op, ask: LeaseAsk },
     /// The sender has everything up to `accepted`, accepted in `epoch`, and makes the promise
     /// that the message sent at `sent` asked for.
     Ack { set: KeySet, epoch: Epoch, accepted: Op, sent: Time },

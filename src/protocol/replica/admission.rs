@@ -6,15 +6,14 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::evaluate::Verdict;
+use super::places::Places;
 use super::primary::{Phase, Primary};
 use super::{Context, Replica, Role};
 use crate::protocol::effect::{ReadToken, Ticket, WorkerEffect};
 use crate::protocol::message::{Answer, Operation, Refusal, Request};
 use crate::protocol::mutants::{Mutant, planted};
 use crate::protocol::time::Time;
-use crate::protocol::types::{
-    Entry, Key, LinkId, Member, Op, Record, RequestNumber, Revision, SessionId, Value,
-};
+use crate::protocol::types::{Entry, Key, LinkId, Member, Op, Origin, Record, Revision, Value};
 
 /// A request that is not admitted yet.
 #[derive(Clone, Debug, Eq, PartialEq, Hash)]
@@ -51,8 +50,10 @@ pub enum Waiter {
 /// Why a read is under way.
 #[derive(Clone, Debug, Eq, PartialEq, Hash)]
 pub enum Read {
-    /// For a client; `at` is the committed point when it was asked of the store.
-    Client { waiting: Waiting, at: Op },
+    /// A client's `get`; `at` is the committed point when it was asked of the store.
+    Get { ticket: Ticket, key: Key, until: Time, at: Op },
+    /// A client's `scan`.
+    Scan { waiting: Waiting, at: Op },
     /// To evaluate a write.
     Evaluate { waiting: Waiting, at: Op },
     /// For a copy run.
@@ -67,12 +68,14 @@ pub struct Requests {
     bytes_waiting: usize,
     /// Failed conditions that wait for what they saw to commit; they count as queued.
     judged_waiting: usize,
-    waiters: BTreeMap<Op, Vec<Waiter>>,
-    /// Writes in the window, by who asked.
-    in_window: BTreeMap<(SessionId, RequestNumber), Op>,
+    /// Who waits for which op, by op.
+    waiters: VecDeque<(Op, Waiter)>,
+    /// Writes in the window.
+    places: Places,
     /// Keys whose evaluation waits for a read, with the writes behind it.
     pub holds: BTreeMap<Key, VecDeque<Waiting>>,
-    pub reads: BTreeMap<ReadToken, Read>,
+    /// Reads under way, by token. An engine in memory never has two of them.
+    reads: VecDeque<(ReadToken, Read)>,
 }
 
 impl Requests {
@@ -122,12 +125,15 @@ impl Requests {
                 queue.extend(keep);
             }
         }
-        for waiters in self.waiters.values_mut() {
-            let is_gone = |it: &mut Waiter| matches!(it, Waiter::Judged(it, _) if leaves(it));
-            for waiter in waiters.extract_if(.., is_gone) {
-                if let Waiter::Judged(waiting, _) = waiter {
-                    self.judged_waiting -= 1;
-                    gone.push(*waiting);
+        let is_gone = |it: &Waiter| matches!(it, Waiter::Judged(it, _) if leaves(it));
+        if self.waiters.iter().any(|(_, it)| is_gone(it)) {
+            for (op, waiter) in std::mem::take(&mut self.waiters) {
+                match waiter {
+                    Waiter::Judged(waiting, _) if leaves(&waiting) => {
+                        self.judged_waiting -= 1;
+                        gone.push(*waiting);
+                    }
+                    Waiter::Judged(..) | Waiter::Write(_) => self.waiters.push_back((op, waiter)),
                 }
             }
         }
@@ -154,41 +160,57 @@ impl Requests {
     /// Nobody on `link` can be answered any more.
     fn forget_link(&mut self, link: LinkId) {
         self.take_queued(|it| it.ticket.link == link);
-        for waiters in self.waiters.values_mut() {
-            waiters.retain(|it| !matches!(it, Waiter::Write(ticket) if ticket.link == link));
-        }
+        self.waiters.retain(|(_, it)| !matches!(it, Waiter::Write(ticket) if ticket.link == link));
     }
 
+    /// A read was asked of the store; tokens grow.
+    pub fn begin_read(&mut self, token: ReadToken, read: Read) {
+        self.reads.push_back((token, read));
+    }
+
+    /// The store answered a read.
+    fn end_read(&mut self, token: ReadToken) -> Option<Read> {
+        let index = self.reads.binary_search_by_key(&token, |&(it, _)| it).ok()?;
+        self.reads.remove(index).map(|(_, read)| read)
+    }
+
+    pub fn is_reading(&self) -> bool {
+        !self.reads.is_empty()
+    }
+
+    /// Lets somebody wait for an op that is not committed yet.
     pub fn wait_for(&mut self, op: Op, waiter: Waiter) {
-        self.waiters.entry(op).or_default().push(waiter);
+        let newest = self.waiters.back().is_none_or(|&(it, _)| it <= op);
+        let behind = |waiters: &VecDeque<_>| waiters.partition_point(|&(it, _)| it <= op);
+        let place = if newest { self.waiters.len() } else { behind(&self.waiters) };
+        self.waiters.insert(place, (op, waiter));
     }
 
     /// A write was given its place.
     pub fn placed(&mut self, entry: &Entry, ticket: Ticket) {
-        if let Some(origin) = entry.origin {
-            self.in_window.insert((origin.session, origin.number), entry.op);
-        }
+        self.places.insert(entry);
         self.wait_for(entry.op, Waiter::Write(ticket));
     }
 
     /// The op of a write that is in the window, by who asked.
-    pub fn place_of(&self, session: SessionId, number: RequestNumber) -> Option<Op> {
-        self.in_window.get(&(session, number)).copied()
+    pub fn place_of(&self, origin: &Origin) -> Option<Op> {
+        self.places.find(origin.session, origin.number)
     }
 
-    /// An entry committed: who waited for it.
-    pub fn committed(&mut self, entry: &Entry) -> Vec<Waiter> {
-        if let Some(origin) = entry.origin {
-            self.in_window.remove(&(origin.session, origin.number));
+    /// An entry committed: whoever waited for it is `next_waiter`.
+    pub fn committed(&mut self, entry: &Entry) {
+        self.places.remove(entry);
+    }
+
+    /// The next of those who waited for `op`, which committed.
+    pub fn next_waiter(&mut self, op: Op) -> Option<Waiter> {
+        self.waiters.front().filter(|&&(it, _)| it <= op)?;
+        let (_, waiter) = self.waiters.pop_front()?;
+        if let Waiter::Judged(waiting, _) = &waiter {
+            self.judged_waiting -= 1;
+            self.bytes_waiting -= waiting.bytes();
         }
-        let waiters = self.waiters.remove(&entry.op).unwrap_or_default();
-        for waiter in &waiters {
-            if let Waiter::Judged(waiting, _) = waiter {
-                self.judged_waiting -= 1;
-                self.bytes_waiting -= waiting.bytes();
-            }
-        }
-        waiters
+        Some(waiter)
     }
 
     /// Whether anything is under way that a handover has to wait for.
@@ -248,24 +270,29 @@ impl Replica {
         let Role::Primary(primary) = &mut self.role else { return };
         ctx.numbers.token += 1;
         let token = ReadToken(ctx.numbers.token);
-        let effect = match &waiting.request.operation {
-            Operation::Get { key } => WorkerEffect::Read { set, token, key: key.clone() },
+        let (read, effect) = match &waiting.request.operation {
+            Operation::Get { key } => {
+                let Waiting { ticket, until, .. } = waiting;
+                let read = Read::Get { ticket, key: key.clone(), until, at };
+                (read, WorkerEffect::Read { set, token, key: key.clone() })
+            }
             Operation::Scan { prefix, after, items_max, bytes_max, .. } => {
-                WorkerEffect::ReadRange {
+                let effect = WorkerEffect::ReadRange {
                     set,
                     token,
                     prefix: prefix.clone(),
                     after: after.clone(),
                     items_max: (*items_max).clamp(1, ctx.limits.page_items_max),
                     bytes_max: (*bytes_max).clamp(1, ctx.limits.page_bytes_max),
-                }
+                };
+                (Read::Scan { waiting, at }, effect)
             }
             Operation::Put { .. }
             | Operation::Delete { .. }
             | Operation::Cas { .. }
             | Operation::Incr { .. } => return,
         };
-        primary.requests.reads.insert(token, Read::Client { waiting, at });
+        primary.requests.begin_read(token, read);
         ctx.effect(effect);
     }
 
@@ -279,18 +306,21 @@ impl Replica {
         let serves = self.serves_reads(ctx.now, ctx.timing) || planted(Mutant::LeaseCheckedFirst);
         let mut position = self.position();
         let Role::Primary(primary) = &mut self.role else { return };
-        match primary.requests.reads.remove(&token) {
-            Some(Read::Client { waiting, at }) if serves => {
+        match primary.requests.end_read(token) {
+            Some(Read::Get { ticket, at, .. }) if serves => {
                 position.op = at;
                 let answer = match found {
                     Some((value, revision)) => Answer::Found { position, revision, value },
                     None => Answer::Absent { position },
                 };
-                ctx.effect(WorkerEffect::Reply { ticket: waiting.ticket, answer });
+                ctx.effect(WorkerEffect::Reply { ticket, answer });
             }
-            Some(Read::Client { waiting, .. }) => primary.requests.enqueue(ctx, waiting),
+            Some(Read::Get { ticket, key, until, .. }) => {
+                let request = Request::read(Operation::Get { key });
+                primary.requests.enqueue(ctx, Waiting { ticket, request, until });
+            }
             Some(Read::Evaluate { waiting, at }) => self.evaluate_read(ctx, waiting, at, found),
-            Some(Read::Copy { .. }) | None => {}
+            Some(Read::Scan { .. } | Read::Copy { .. }) | None => {}
         }
     }
 
@@ -305,17 +335,17 @@ impl Replica {
         let serves = self.serves_reads(ctx.now, ctx.timing) || planted(Mutant::LeaseCheckedFirst);
         let mut position = self.position();
         let Role::Primary(primary) = &mut self.role else { return };
-        match primary.requests.reads.remove(&token) {
-            Some(Read::Client { waiting, at }) if serves => {
+        match primary.requests.end_read(token) {
+            Some(Read::Scan { waiting, at }) if serves => {
                 position.op = at;
                 let answer = Answer::Page { position, records, more };
                 ctx.effect(WorkerEffect::Reply { ticket: waiting.ticket, answer });
             }
-            Some(Read::Client { waiting, .. }) => primary.requests.enqueue(ctx, waiting),
+            Some(Read::Scan { waiting, .. }) => primary.requests.enqueue(ctx, waiting),
             Some(Read::Copy { learner, run, after, at }) => {
                 self.send_chunk(ctx, (learner, run), after, at, records, more);
             }
-            Some(Read::Evaluate { .. }) | None => {}
+            Some(Read::Get { .. } | Read::Evaluate { .. }) | None => {}
         }
     }
 
@@ -357,17 +387,18 @@ impl Replica {
     pub(super) fn refuse_everything(&self, ctx: &mut Context<'_>, primary: &mut Primary) {
         let requests = std::mem::take(&mut primary.requests);
         let configuration = self.configuration.clone();
-        let reads = requests.reads.into_values().filter_map(|read| match read {
-            Read::Client { waiting, .. } | Read::Evaluate { waiting, .. } => Some(waiting),
+        let reads = requests.reads.into_iter().filter_map(|(_, read)| match read {
+            Read::Get { ticket, .. } => Some(ticket),
+            Read::Scan { waiting, .. } | Read::Evaluate { waiting, .. } => Some(waiting.ticket),
             Read::Copy { .. } => None,
         });
         let held = requests.holds.into_values().flatten();
         let queued = requests.reads_waiting.into_iter().chain(requests.writes_waiting);
-        for waiting in reads.chain(held).chain(queued) {
+        for ticket in reads.chain(held.chain(queued).map(|it| it.ticket)) {
             let configuration = configuration.clone();
-            refuse(ctx, waiting.ticket, Refusal::NotPrimary { configuration });
+            refuse(ctx, ticket, Refusal::NotPrimary { configuration });
         }
-        for waiter in requests.waiters.into_values().flatten() {
+        for (_, waiter) in requests.waiters {
             let configuration = configuration.clone();
             match waiter {
                 Waiter::Write(ticket) => {

@@ -1,5 +1,7 @@
 //! Replication at the primary: prepares out, acknowledgements in, commit, answers.
 
+use std::sync::Arc;
+
 use super::admission::Waiter;
 use super::primary::Phase;
 use super::{Context, Replica, Role};
@@ -24,7 +26,7 @@ impl Replica {
         let Role::Primary(primary) = &mut self.role else { return };
         if primary.appending < prepared {
             let start = primary.appending.max(commit);
-            let entries: Vec<Entry> = self.log.window_after(start).cloned().collect();
+            let entries: Vec<Arc<Entry>> = self.log.window_after(start).cloned().collect();
             primary.appending = prepared;
             ctx.effect(WorkerEffect::Append { set, entries });
         }
@@ -46,7 +48,7 @@ impl Replica {
         while follower.sent < prepared {
             let start = follower.sent.max(commit);
             let entries = batch(self.log.window_after(start), ctx.limits.prepare_bytes_max);
-            let bytes = entries.iter().map(super::log::entry_bytes).sum();
+            let bytes = entries.iter().map(|it| super::log::entry_bytes(it)).sum();
             follower.on_sent(entries.last().map_or(prepared, |entry| entry.op), bytes);
             follower.commit_sent = commit;
             let ask = ctx.ask();
@@ -170,7 +172,7 @@ impl Replica {
     }
 
     /// Moves the committed point by one: applies and records the entry.
-    pub(super) fn commit_one(&mut self, ctx: &mut Context<'_>) -> Option<Entry> {
+    pub(super) fn commit_one(&mut self, ctx: &mut Context<'_>) -> Option<Arc<Entry>> {
         let loss_epoch = self.position().loss_epoch;
         let entry = self.log.commit_next()?;
         self.dedup.record(&entry, loss_epoch, ctx.limits.dedup_records_max);
@@ -187,7 +189,8 @@ impl Replica {
         let Position { loss_epoch, epoch, .. } = self.position();
         let Role::Primary(primary) = &mut self.role else { return };
         let position = Position { loss_epoch, epoch: entry.born, op: entry.op };
-        for waiter in primary.requests.committed(entry) {
+        primary.requests.committed(entry);
+        while let Some(waiter) = primary.requests.next_waiter(entry.op) {
             match waiter {
                 Waiter::Write(ticket) => {
                     let answer = Answer::Written { position, written: entry.written };
@@ -209,7 +212,7 @@ impl Replica {
 }
 
 /// Entries from the front of `window`, at least one if there is any, up to a number of bytes.
-fn batch<'a>(window: impl Iterator<Item = &'a Entry>, bytes_max: usize) -> Vec<Entry> {
+fn batch<'a>(window: impl Iterator<Item = &'a Arc<Entry>>, bytes_max: usize) -> Vec<Arc<Entry>> {
     let mut bytes = 0;
     let mut entries = Vec::new();
     for entry in window {

@@ -202,7 +202,7 @@ impl Replica {
         let token = ReadToken(ctx.numbers.token);
         let after = after.clone();
         let read = Read::Copy { learner, run: run.id, after: after.clone(), at };
-        primary.requests.reads.insert(token, read);
+        primary.requests.begin_read(token, read);
         ctx.effect(WorkerEffect::ReadRange {
             set,
             token,

@@ -3,8 +3,16 @@
 //! Every replica builds the same table, because it changes only when an op commits. A record goes
 //! when its session says that it has the answer, or when the table is full: then the horizon
 //! rises to its op, and a retry that started from before the horizon is never executed.
+//!
+//! A session that is at work has one record here as a rule, and its entry holds that one itself:
+//! a write costs one look into the table and no allocation.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
+use std::hash::{Hash, Hasher};
+
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry as Place;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::protocol::message::{DedupRecord, DedupSnapshot};
 use crate::protocol::mutants::{Mutant, planted};
@@ -12,19 +20,41 @@ use crate::protocol::types::{
     Entry, LossEpoch, Op, Origin, Position, RequestNumber, SessionId, Written,
 };
 
-/// One session's records in this key set.
-#[derive(Clone, Debug, Default, Eq, PartialEq, Hash)]
+/// What one write was answered.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Hash)]
+struct Record {
+    number: RequestNumber,
+    position: Position,
+    written: Written,
+}
+
+/// One session's records in this key set: at least one.
+#[derive(Clone, Debug, Eq, PartialEq, Hash)]
 struct Session {
+    id: SessionId,
     answered_below: RequestNumber,
-    records: BTreeMap<RequestNumber, (Position, Written)>,
+    /// The one with the lowest number.
+    first: Record,
+    /// The others, by number.
+    rest: VecDeque<Record>,
 }
 
 /// The table.
-#[derive(Clone, Debug, Default, Eq, PartialEq, Hash)]
+#[derive(Clone, Debug, Default)]
 pub struct Dedup {
     horizon: Op,
-    sessions: BTreeMap<SessionId, Session>,
-    by_op: BTreeMap<Op, (SessionId, RequestNumber)>,
+    sessions: HashTable<Session>,
+    records: usize,
+    /// The oldest records of all, oldest first, some of them gone already: who goes next when the
+    /// table is full. Made anew when it is empty.
+    oldest: VecDeque<Oldest>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd)]
+struct Oldest {
+    op: Op,
+    session: SessionId,
+    number: RequestNumber,
 }
 
 /// What the table knows of a write.
@@ -40,16 +70,72 @@ pub enum Known {
     NoBase,
 }
 
+impl Session {
+    fn records(&self) -> impl Iterator<Item = &Record> {
+        std::iter::once(&self.first).chain(&self.rest)
+    }
+
+    fn record(&self, number: RequestNumber) -> Option<&Record> {
+        if self.first.number == number {
+            return Some(&self.first);
+        }
+        let index = self.rest.binary_search_by_key(&number, |it| it.number).ok()?;
+        self.rest.get(index)
+    }
+
+    /// Adds a record, or replaces the one of that number; whether it was added.
+    fn insert(&mut self, record: Record) -> bool {
+        if record.number == self.first.number {
+            self.first = record;
+            return false;
+        }
+        if record.number < self.first.number {
+            self.rest.push_front(std::mem::replace(&mut self.first, record));
+            return true;
+        }
+        match self.rest.binary_search_by_key(&record.number, |it| it.number) {
+            Ok(index) => {
+                self.rest[index] = record;
+                false
+            }
+            Err(index) => {
+                self.rest.insert(index, record);
+                true
+            }
+        }
+    }
+
+    /// Drops the records below `number`, but never the last one; how many.
+    fn trim(&mut self, number: RequestNumber) -> usize {
+        let mut dropped = 0;
+        while self.first.number < number
+            && let Some(next) = self.rest.pop_front()
+        {
+            self.first = next;
+            dropped += 1;
+        }
+        dropped
+    }
+}
+
+fn hash(session: SessionId) -> u64 {
+    xxh3_64(&session.0.to_le_bytes())
+}
+
 impl Dedup {
+    fn session(&self, id: SessionId) -> Option<&Session> {
+        self.sessions.find(hash(id), |it| it.id == id)
+    }
+
     /// Judges a write that is not in the window.
     #[must_use]
     pub fn look_up(&self, origin: &Origin, loss_epoch: LossEpoch) -> Known {
         if planted(Mutant::RetryTwice) {
             return Known::New;
         }
-        if let Some(session) = self.sessions.get(&origin.session) {
-            if let Some(&(position, written)) = session.records.get(&origin.number) {
-                return Known::Done(position, written);
+        if let Some(session) = self.session(origin.session) {
+            if let Some(record) = session.record(origin.number) {
+                return Known::Done(record.position, record.written);
             }
             if origin.number < session.answered_below {
                 return Known::Forgotten;
@@ -67,43 +153,105 @@ impl Dedup {
     /// Records a committed entry.
     pub fn record(&mut self, entry: &Entry, loss_epoch: LossEpoch, records_max: usize) {
         let Some(origin) = entry.origin else { return };
-        let session = self.sessions.entry(origin.session).or_default();
-        session.answered_below = session.answered_below.max(origin.answered_below);
         let position = Position { loss_epoch, epoch: entry.born, op: entry.op };
-        session.records.insert(origin.number, (position, entry.written));
-        self.by_op.insert(entry.op, (origin.session, origin.number));
+        let record = Record { number: origin.number, position, written: entry.written };
+        let session = self.insert(origin.session, record);
+        session.answered_below = session.answered_below.max(origin.answered_below);
         let kept_from = session.answered_below.min(origin.number);
-        while let Some(first) = session.records.first_entry().filter(|it| *it.key() < kept_from) {
-            let (position, _) = first.remove();
-            self.by_op.remove(&position.op);
-        }
-        while self.by_op.len() > records_max {
+        self.records -= session.trim(kept_from);
+        while self.records > records_max {
             self.forget_oldest();
         }
     }
 
-    fn forget_oldest(&mut self) {
-        let Some((op, (session_id, number))) = self.by_op.pop_first() else { return };
-        if !planted(Mutant::HorizonForgotten) {
-            self.horizon = self.horizon.max(op);
+    /// Adds a record; its session.
+    fn insert(&mut self, id: SessionId, record: Record) -> &mut Session {
+        if self.oldest.back().is_some_and(|it| record.position.op <= it.op) {
+            // It belongs among them.
+            self.oldest.clear();
         }
-        if let Some(session) = self.sessions.get_mut(&session_id) {
-            session.records.remove(&number);
-            if session.records.is_empty() {
-                self.sessions.remove(&session_id);
+        match self.sessions.entry(hash(id), |it| it.id == id, |it| hash(it.id)) {
+            Place::Occupied(place) => {
+                let session = place.into_mut();
+                self.records += usize::from(session.insert(record));
+                session
+            }
+            Place::Vacant(place) => {
+                self.records += 1;
+                let answered_below = RequestNumber::default();
+                let rest = VecDeque::new();
+                place.insert(Session { id, answered_below, first: record, rest }).into_mut()
             }
         }
+    }
+
+    fn forget_oldest(&mut self) {
+        while self.records > 0 {
+            match self.oldest.pop_front() {
+                None => self.find_oldest(),
+                Some(oldest) => {
+                    if self.forget(oldest) {
+                        if !planted(Mutant::HorizonForgotten) {
+                            self.horizon = self.horizon.max(oldest.op);
+                        }
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Lists the older quarter of all records, so that the whole is seldom looked through.
+    fn find_oldest(&mut self) {
+        let all = self.sessions.iter().flat_map(|it| {
+            let session = it.id;
+            it.records().map(move |&Record { number, position, .. }| Oldest {
+                op: position.op,
+                session,
+                number,
+            })
+        });
+        let mut all: Vec<Oldest> = all.collect();
+        all.sort_unstable();
+        all.truncate(self.records.div_ceil(4));
+        self.oldest = all.into();
+    }
+
+    /// Drops one record, if it is still there.
+    fn forget(&mut self, Oldest { op, session, number }: Oldest) -> bool {
+        let found = self.sessions.find_entry(hash(session), |it| it.id == session);
+        let Ok(mut place) = found else { return false };
+        let session = place.get_mut();
+        if session.record(number).is_none_or(|it| it.position.op != op) {
+            return false;
+        }
+        self.records -= 1;
+        if session.first.number != number {
+            session.rest.retain(|it| it.number != number);
+        } else if let Some(next) = session.rest.pop_front() {
+            session.first = next;
+        } else {
+            place.remove();
+        }
+        true
+    }
+
+    /// The sessions by their ids.
+    fn sorted(&self) -> Vec<&Session> {
+        let mut sessions: Vec<&Session> = self.sessions.iter().collect();
+        sessions.sort_unstable_by_key(|it| it.id);
+        sessions
     }
 
     /// The whole table, for a learner.
     #[must_use]
     pub fn snapshot(&self) -> DedupSnapshot {
         let records = self
-            .sessions
-            .iter()
-            .flat_map(|(&session, it)| {
-                it.records.iter().map(move |(&number, &(position, written))| DedupRecord {
-                    session,
+            .sorted()
+            .into_iter()
+            .flat_map(|it| {
+                it.records().map(move |&Record { number, position, written }| DedupRecord {
+                    session: it.id,
                     number,
                     answered_below: it.answered_below,
                     position,
@@ -118,11 +266,9 @@ impl Dedup {
     #[must_use]
     pub fn from_snapshot(snapshot: DedupSnapshot) -> Dedup {
         let mut dedup = Dedup { horizon: snapshot.horizon, ..Dedup::default() };
-        for record in snapshot.records {
-            let session = dedup.sessions.entry(record.session).or_default();
-            session.answered_below = session.answered_below.max(record.answered_below);
-            session.records.insert(record.number, (record.position, record.written));
-            dedup.by_op.insert(record.position.op, (record.session, record.number));
+        for DedupRecord { session, number, answered_below, position, written } in snapshot.records {
+            let session = dedup.insert(session, Record { number, position, written });
+            session.answered_below = session.answered_below.max(answered_below);
         }
         dedup
     }
@@ -130,12 +276,30 @@ impl Dedup {
     /// Number of records.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.by_op.len()
+        self.records
     }
 
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.by_op.is_empty()
+        self.records == 0
+    }
+}
+
+/// Equality and hash are over what is recorded, whatever its places.
+impl PartialEq for Dedup {
+    fn eq(&self, other: &Dedup) -> bool {
+        self.horizon == other.horizon
+            && self.sessions.len() == other.sessions.len()
+            && self.sessions.iter().all(|it| other.session(it.id) == Some(it))
+    }
+}
+
+impl Eq for Dedup {}
+
+impl Hash for Dedup {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.horizon.hash(state);
+        self.sorted().hash(state);
     }
 }
 
@@ -199,6 +363,41 @@ mod tests {
         assert_eq!(dedup.look_up(&origin(9, 1, 1, 0), LossEpoch(0)), Known::NoBase);
         assert_eq!(dedup.look_up(&origin(9, 1, 1, 2), LossEpoch(0)), Known::New);
         assert_eq!(dedup.look_up(&origin(9, 1, 1, 4), LossEpoch(1)), Known::Forgotten);
+    }
+
+    #[test]
+    fn the_oldest_go_first_whatever_their_sessions_and_numbers() {
+        // Beside it, a list of what is there, looked through for its lowest op at each step.
+        let (mut dedup, mut listed) = (Dedup::default(), Vec::new());
+        let mut random = 1_u64;
+        let mut below = |limit: u64| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (random >> 33) % limit
+        };
+        for op in 1..=2_000 {
+            // Numbers of a session come out of order, but never twice.
+            let (session, number) = (u128::from(below(40)), op ^ below(8));
+            if listed.iter().any(|&(_, of, nth)| (of, nth) == (session, number)) {
+                continue;
+            }
+            dedup.record(&entry(op, origin(session, number, 1, 0)), LossEpoch(0), 64);
+            listed.push((op, session, number));
+            if listed.len() > 64 {
+                listed.remove(0);
+            }
+            assert_eq!(dedup.len(), listed.len());
+            if below(10) == 0 {
+                dedup = Dedup::from_snapshot(dedup.snapshot());
+            }
+        }
+        let mut left: Vec<_> = dedup
+            .snapshot()
+            .records
+            .iter()
+            .map(|it| (it.position.op.0, it.session.0, it.number.0))
+            .collect();
+        left.sort_unstable();
+        assert_eq!(left, listed);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! `cas`, `incr` and `delete` are judged over the committed state plus the window. What they come
 //! to is an effect with its result; replicas never evaluate anything.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::admission::{Read, Waiter, Waiting, refuse};
@@ -46,7 +48,7 @@ impl Replica {
         };
         let position = self.position();
         let Role::Primary(primary) = &mut self.role else { return };
-        let place = primary.requests.place_of(origin.session, origin.number);
+        let place = primary.requests.place_of(&origin);
         if let Some(op) = place.filter(|_| !planted(Mutant::RetryTwice)) {
             return primary.requests.wait_for(op, Waiter::Write(waiting.ticket));
         }
@@ -95,7 +97,7 @@ impl Replica {
         let token = ReadToken(ctx.numbers.token);
         let Role::Primary(primary) = &mut self.role else { return };
         primary.requests.holds.insert(key.clone(), Default::default());
-        primary.requests.reads.insert(token, Read::Evaluate { waiting, at });
+        primary.requests.begin_read(token, Read::Evaluate { waiting, at });
         ctx.effect(WorkerEffect::Read { set: self.set, token, key });
     }
 
@@ -173,7 +175,7 @@ impl Replica {
         };
         let Role::Primary(primary) = &mut self.role else { return };
         primary.requests.placed(&entry, waiting.ticket);
-        self.log.push(entry);
+        self.log.push(Arc::new(entry));
         self.mark_dirty(ctx);
     }
 }

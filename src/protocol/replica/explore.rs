@@ -43,7 +43,7 @@ impl Replica {
     #[must_use]
     pub fn reads_nothing(&self) -> bool {
         match &self.role {
-            Role::Primary(primary) => primary.requests.reads.is_empty(),
+            Role::Primary(primary) => !primary.requests.is_reading(),
             Role::Outside | Role::Secondary(_) | Role::Learner(_) => true,
         }
     }

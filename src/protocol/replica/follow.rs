@@ -3,6 +3,8 @@
 //! An acknowledgement is a promise (see `lease`) and a statement: everything up to `accepted` was
 //! accepted in this epoch and is in the log. One acknowledgement a batch of inputs and key set.
 
+use std::sync::Arc;
+
 use super::{Context, Replica, Role};
 use crate::protocol::effect::{Lane, Note, WorkerEffect};
 use crate::protocol::message::{DedupSnapshot, LeaseAsk, PeerMessage};
@@ -125,7 +127,7 @@ impl Replica {
         ctx: &mut Context<'_>,
         (peer, link): (Member, LinkId),
         epoch: Epoch,
-        entries: Vec<Entry>,
+        entries: Vec<Arc<Entry>>,
         commit: Op,
         ask: LeaseAsk,
     ) {

@@ -27,6 +27,7 @@ pub mod explore;
 mod follow;
 pub mod heir;
 pub mod log;
+mod places;
 mod primary;
 mod roles;
 

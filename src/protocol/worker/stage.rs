@@ -1,6 +1,8 @@
 //! A stage for one worker, whose peers, metaserver and store are played by hand: for tests, and for
 //! the cases that find planted bugs.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::{Start, Worker, WorkerSettings};
@@ -35,8 +37,8 @@ pub fn configuration(epoch: u64, primary: u16, secondaries: &[u16]) -> Configura
     }
 }
 
-pub fn entry(epoch: u64, op: u64) -> Entry {
-    Entry {
+pub fn entry(epoch: u64, op: u64) -> Arc<Entry> {
+    Arc::new(Entry {
         epoch: Epoch(epoch),
         born: Epoch(epoch),
         op: Op(op),
@@ -44,7 +46,7 @@ pub fn entry(epoch: u64, op: u64) -> Entry {
         key: Bytes::from_static(b"k"),
         change: Change::Put(Bytes::from(format!("value {op}"))),
         written: Written::Stored,
-    }
+    })
 }
 
 /// Server 1's only worker.
@@ -146,7 +148,7 @@ impl Stage {
         PeerMessage::NewEpoch { set: SET, configuration, committed, prepared, ask: self.ask() }
     }
 
-    pub fn prepare(&self, epoch: u64, entries: Vec<Entry>, commit: u64) -> PeerMessage {
+    pub fn prepare(&self, epoch: u64, entries: Vec<Arc<Entry>>, commit: u64) -> PeerMessage {
         let (epoch, commit) = (Epoch(epoch), Op(commit));
         PeerMessage::Prepare { set: SET, epoch, entries, commit, ask: self.ask() }
     }

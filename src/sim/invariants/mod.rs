@@ -109,6 +109,8 @@ fn judge<I: Invariant>(
 pub(super) mod tests {
     //! Builders of facts for the tests of the properties.
 
+    use std::sync::Arc;
+
     use super::*;
     use crate::protocol::message::{AckLevel, Answer, Operation, ReadLevel, Request};
     use crate::protocol::types::{
@@ -134,8 +136,8 @@ pub(super) mod tests {
         }
     }
 
-    pub fn entry(epoch: u64, op: u64, key: &'static str, value: &'static str) -> Entry {
-        Entry {
+    pub fn entry(epoch: u64, op: u64, key: &'static str, value: &'static str) -> Arc<Entry> {
+        Arc::new(Entry {
             epoch: Epoch(epoch),
             born: Epoch(epoch),
             op: Op(op),
@@ -143,7 +145,7 @@ pub(super) mod tests {
             key: Key::from_static(key.as_bytes()),
             change: Change::Put(Value::from_static(value.as_bytes())),
             written: Written::Stored,
-        }
+        })
     }
 
     pub fn position(epoch: u64, op: u64) -> Position {

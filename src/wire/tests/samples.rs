@@ -1,5 +1,7 @@
 //! One message of every variant, with its name: what the golden bytes and the round trips use.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 
 use crate::protocol::message::*;
@@ -93,9 +95,9 @@ fn origin() -> Origin {
     }
 }
 
-fn entry(change: Change, written: Written) -> Entry {
+fn entry(change: Change, written: Written) -> Arc<Entry> {
     let origin = Some(origin());
-    Entry {
+    Arc::new(Entry {
         epoch: EPOCH,
         born: Epoch(6),
         op: Op(1_000),
@@ -103,7 +105,7 @@ fn entry(change: Change, written: Written) -> Entry {
         key: bytes("key"),
         change,
         written,
-    }
+    })
 }
 
 fn record() -> Record {
