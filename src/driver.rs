@@ -65,12 +65,16 @@ struct Timer {
 impl<M: Ticks, S: Shell<M>> Driver<M, S> {
     /// Handles `input` and everything that follows from it at once.
     fn take(&mut self, input: M::Input) {
-        self.inputs.push_back(input);
+        self.handle(input);
         while let Some(input) = self.inputs.pop_front() {
-            self.machine.handle(clock::now(), input, &mut self.effects);
-            for effect in self.effects.drain(..) {
-                self.shell.perform(effect, &mut self.inputs);
-            }
+            self.handle(input);
+        }
+    }
+
+    fn handle(&mut self, input: M::Input) {
+        self.machine.handle(clock::now(), input, &mut self.effects);
+        for effect in self.effects.drain(..) {
+            self.shell.perform(effect, &mut self.inputs);
         }
     }
 

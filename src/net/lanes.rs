@@ -16,7 +16,7 @@ use super::reason::CloseReason;
 use crate::wire::{self, Decoder, Frame, Kind, WireError};
 
 /// Frames handed over in one turn; then other connections and timers have theirs.
-const TURN_FRAMES_MAX: usize = 64;
+const TURN_FRAMES_MAX: usize = 256;
 
 /// Pieces taken from a stream in one turn: about 64 KiB.
 const TURN_PIECES_MAX: usize = 45;

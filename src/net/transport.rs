@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::crypto::HmacKey;
-use quinn::{AckFrequencyConfig, EndpointConfig, IdleTimeout, TransportConfig, VarInt};
+use quinn::{
+    AckFrequencyConfig, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt,
+};
 use quinn_proto::HashedConnectionIdGenerator;
 use quinn_proto::crypto::CryptoError;
 use rustls::crypto::CryptoProvider;
@@ -39,6 +41,10 @@ const SEND_WINDOW_BYTES: u64 = 8 << 20;
 /// Stale heartbeats and beacons are dropped rather than queued.
 const DATAGRAM_BUFFER_BYTES: usize = 64 << 10;
 
+/// Paths are probed for packets up to this size, as jumbo frames and the loopback allow. Ten of
+/// them go out in one call, and beyond 65,507 bytes together the system would drop them all.
+const PACKET_BYTES_MAX: u16 = 6_500;
+
 /// With the system's default, hundreds of packets a second are lost under load.
 const SOCKET_BUFFER_BYTES: usize = 4 << 20;
 
@@ -49,6 +55,8 @@ const SOCKET_BUFFER_BYTES_MIN: usize = 1 << 20;
 pub(super) fn config(options: &EndpointOptions, streams: u32) -> Arc<TransportConfig> {
     let mut acks = AckFrequencyConfig::default();
     acks.max_ack_delay(Some(ACK_DELAY_MAX));
+    let mut packets = MtuDiscoveryConfig::default();
+    packets.upper_bound(PACKET_BYTES_MAX);
     let mut config = TransportConfig::default();
     config
         .max_concurrent_bidi_streams(VarInt::from_u32(streams))
@@ -58,6 +66,7 @@ pub(super) fn config(options: &EndpointOptions, streams: u32) -> Arc<TransportCo
         .initial_rtt(INITIAL_RTT)
         .ack_frequency_config(Some(acks))
         .initial_mtu(options.mtu)
+        .mtu_discovery_config(Some(packets))
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
         .receive_window(VarInt::from_u32(CONNECTION_WINDOW_BYTES))
         .send_window(SEND_WINDOW_BYTES)
@@ -75,13 +84,21 @@ pub(super) fn endpoint(
     address: SocketAddr,
 ) -> EndpointConfig {
     let hkdf = provider.cipher_suites.iter().find_map(|suite| suite.tls13());
-    let (Some(seed), Some(suite)) = (reset_seed, hkdf) else { return EndpointConfig::default() };
-    let key = ResetKey { hkdf: suite.hkdf_provider, seed }.of(address);
-    let mut number = [0; 8];
-    key.sign(b"connection ids", &mut number);
-    let mut config = EndpointConfig::new(Arc::new(key));
-    let number = u64::from_le_bytes(number);
-    config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(number)));
+    let mut config = match (reset_seed, hkdf) {
+        (Some(seed), Some(suite)) => {
+            let key = ResetKey { hkdf: suite.hkdf_provider, seed }.of(address);
+            let mut number = [0; 8];
+            key.sign(b"connection ids", &mut number);
+            let number = u64::from_le_bytes(number);
+            let mut config = EndpointConfig::new(Arc::new(key));
+            config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(number)));
+            config
+        }
+        (None, _) | (_, None) => EndpointConfig::default(),
+    };
+    config
+        .max_udp_payload_size(PACKET_BYTES_MAX)
+        .expect("a packet may be larger than QUIC's smallest");
     config
 }
 

@@ -68,10 +68,11 @@ pub enum WorkerInput {
     ClientGone {
         link: LinkId,
     },
-    /// A point read is done: the committed record, if any.
+    /// A point read is done: the key that was asked for, and its committed record, if any.
     ReadDone {
         set: KeySet,
         token: ReadToken,
+        key: Key,
         found: Option<(Value, Revision)>,
     },
     /// A range read is done: the records after the asked start, in order. `more` tells whether

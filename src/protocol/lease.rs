@@ -4,8 +4,7 @@
 //! before `r + grace`, unless that primary resigned or is proven dead. Bonds belong to a key set
 //! and both incarnations, and outlive epochs.
 
-use std::collections::BTreeMap;
-
+use super::members::Members;
 use super::mutants::{Mutant, planted};
 use super::time::{Span, Time};
 use super::types::{Epoch, Member};
@@ -34,9 +33,9 @@ pub struct Tie {
 /// All bonds of one replica, by primary.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Hash)]
 pub struct Bonds {
-    by_primary: BTreeMap<Member, Bond>,
+    by_primary: Members<Bond>,
     /// Who may have been acknowledged, whenever that was: what outlives a restart.
-    ties: BTreeMap<Member, Tie>,
+    ties: Members<Tie>,
 }
 
 impl Bonds {
@@ -62,7 +61,7 @@ impl Bonds {
     /// news, which has to be durable before the acknowledgement is sent.
     pub fn tie(&mut self, primary: Member, epoch: Epoch, promise: Span) -> bool {
         let fresh = Tie { primary, epoch, promise };
-        let tie = self.ties.entry(primary).or_insert(Tie { epoch: Epoch(0), ..fresh });
+        let tie = self.ties.get_or_insert_with(primary, || Tie { epoch: Epoch(0), ..fresh });
         let news = tie.epoch < epoch || tie.promise < promise;
         tie.epoch = tie.epoch.max(epoch);
         tie.promise = tie.promise.max(promise);
@@ -84,7 +83,7 @@ impl Bonds {
         if planted(Mutant::OpensAfterLatest) {
             self.by_primary.retain(|&other, _| other == primary);
         }
-        let bond = self.by_primary.entry(primary).or_insert(Bond {
+        let bond = self.by_primary.get_or_insert_with(primary, || Bond {
             epoch,
             heard_until: now,
             bound_until: now,

@@ -13,6 +13,7 @@
 pub mod effect;
 pub mod lease;
 pub mod limits;
+pub mod members;
 pub mod message;
 pub mod meta;
 pub mod mutants;

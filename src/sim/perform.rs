@@ -215,7 +215,7 @@ impl World {
         match effect {
             WorkerEffect::Read { set, token, key } => {
                 let found = engine.get(set, &key);
-                self.complete(server, WorkerInput::ReadDone { set, token, found });
+                self.complete(server, WorkerInput::ReadDone { set, token, key, found });
             }
             WorkerEffect::ReadRange { set, token, prefix, after, items_max, bytes_max } => {
                 let page = engine.range(set, &prefix, after.as_deref(), items_max, bytes_max);

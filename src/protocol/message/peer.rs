@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::protocol::time::{Span, Time};
 use crate::protocol::types::{
@@ -50,7 +50,14 @@ pub enum PeerMessage {
         ask: LeaseAsk,
     },
     /// Writes in order; `commit` is the commit point, and may come without entries.
-    Prepare { set: KeySet, epoch: Epoch, entries: Vec<Arc<Entry>>, commit: Op, ask: LeaseAsk },
+    Prepare {
+        set: KeySet,
+        epoch: Epoch,
+        #[serde(deserialize_with = "shared")]
+        entries: Vec<Arc<Entry>>,
+        commit: Op,
+        ask: LeaseAsk,
+    },
     /// The sender has everything up to `accepted`, accepted in `epoch`, and makes the promise
     /// that the message sent at `sent` asked for.
     Ack { set: KeySet, epoch: Epoch, accepted: Op, sent: Time },
@@ -106,4 +113,19 @@ impl PeerMessage {
             | PeerMessage::Grant { .. } => None,
         }
     }
+}
+
+/// An entry that is shared as soon as it is read. (The library's own way to an `Arc` is by a `Box`
+/// first: two allocations and a copy.)
+struct Shared(Arc<Entry>);
+
+impl<'de> Deserialize<'de> for Shared {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Shared, D::Error> {
+        Entry::deserialize(deserializer).map(|entry| Shared(Arc::new(entry)))
+    }
+}
+
+fn shared<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Arc<Entry>>, D::Error> {
+    let entries = Vec::<Shared>::deserialize(deserializer)?;
+    Ok(entries.into_iter().map(|Shared(entry)| entry).collect())
 }

@@ -51,7 +51,7 @@ pub enum Waiter {
 #[derive(Clone, Debug, Eq, PartialEq, Hash)]
 pub enum Read {
     /// A client's `get`; `at` is the committed point when it was asked of the store.
-    Get { ticket: Ticket, key: Key, until: Time, at: Op },
+    Get { ticket: Ticket, until: Time, at: Op },
     /// A client's `scan`.
     Scan { waiting: Waiting, at: Op },
     /// To evaluate a write.
@@ -270,29 +270,29 @@ impl Replica {
         let Role::Primary(primary) = &mut self.role else { return };
         ctx.numbers.token += 1;
         let token = ReadToken(ctx.numbers.token);
-        let (read, effect) = match &waiting.request.operation {
-            Operation::Get { key } => {
-                let Waiting { ticket, until, .. } = waiting;
-                let read = Read::Get { ticket, key: key.clone(), until, at };
-                (read, WorkerEffect::Read { set, token, key: key.clone() })
-            }
+        if let Operation::Get { key } = waiting.request.operation {
+            let Waiting { ticket, until, .. } = waiting;
+            primary.requests.begin_read(token, Read::Get { ticket, until, at });
+            return ctx.effect(WorkerEffect::Read { set, token, key });
+        }
+        let effect = match &waiting.request.operation {
             Operation::Scan { prefix, after, items_max, bytes_max, .. } => {
-                let effect = WorkerEffect::ReadRange {
+                WorkerEffect::ReadRange {
                     set,
                     token,
                     prefix: prefix.clone(),
                     after: after.clone(),
                     items_max: (*items_max).clamp(1, ctx.limits.page_items_max),
                     bytes_max: (*bytes_max).clamp(1, ctx.limits.page_bytes_max),
-                };
-                (Read::Scan { waiting, at }, effect)
+                }
             }
-            Operation::Put { .. }
+            Operation::Get { .. }
+            | Operation::Put { .. }
             | Operation::Delete { .. }
             | Operation::Cas { .. }
             | Operation::Incr { .. } => return,
         };
-        primary.requests.begin_read(token, read);
+        primary.requests.begin_read(token, Read::Scan { waiting, at });
         ctx.effect(effect);
     }
 
@@ -301,6 +301,7 @@ impl Replica {
         &mut self,
         ctx: &mut Context<'_>,
         token: ReadToken,
+        key: Key,
         found: Option<(Value, Revision)>,
     ) {
         let serves = self.serves_reads(ctx.now, ctx.timing) || planted(Mutant::LeaseCheckedFirst);
@@ -315,7 +316,7 @@ impl Replica {
                 };
                 ctx.effect(WorkerEffect::Reply { ticket, answer });
             }
-            Some(Read::Get { ticket, key, until, .. }) => {
+            Some(Read::Get { ticket, until, .. }) => {
                 let request = Request::read(Operation::Get { key });
                 primary.requests.enqueue(ctx, Waiting { ticket, request, until });
             }

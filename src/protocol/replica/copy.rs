@@ -315,7 +315,7 @@ impl Replica {
         let Role::Primary(primary) = &mut self.role else { return };
         let mut start = Vec::new();
         let mut abort = Vec::new();
-        for (&learner, follower) in &primary.followers {
+        for (&learner, follower) in primary.followers.iter() {
             let Some(run) = &follower.run else { continue };
             if ctx.view.is_dead(learner) && primary.proposed != Some(learner) {
                 abort.push((learner, true));

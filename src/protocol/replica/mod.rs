@@ -261,6 +261,21 @@ impl Replica {
         }
     }
 
+    /// A sum of points that most inputs look at; for those who only want them looked at.
+    #[must_use]
+    pub fn points(&self) -> u64 {
+        let role = match &self.role {
+            Role::Outside | Role::Learner(_) => 0,
+            Role::Primary(primary) => {
+                let accepted = primary.followers.values().map(|it| it.accepted.0);
+                accepted.fold(0, u64::wrapping_add)
+            }
+            Role::Secondary(secondary) => secondary.following.accepted.0,
+        };
+        let first = self.log.window().next().map_or(0, |entry| entry.op.0);
+        role.wrapping_add(first).wrapping_add(self.log.committed().0)
+    }
+
     /// Followers that this primary wants links to.
     pub fn followers(&self) -> impl Iterator<Item = Member> + '_ {
         let followers = match &self.role {

@@ -7,13 +7,14 @@
 //!        +---------------------------------+--- told to, or paused too long ---> Resigned
 //! ```
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use super::admission::Requests;
 use super::changes::{Drain, Pending};
 use super::copy::Run;
 use super::{Context, Replica, Role};
 use crate::protocol::effect::{Lane, Note, WorkerEffect};
+use crate::protocol::members::Members;
 use crate::protocol::message::{PeerMessage, ToMeta};
 use crate::protocol::mutants::{Mutant, planted};
 use crate::protocol::time::{Span, Time};
@@ -113,7 +114,7 @@ pub struct Primary {
     pub since: Time,
     /// What must be committed before this primary opens.
     pub reconcile_to: Op,
-    pub followers: BTreeMap<Member, Follower>,
+    pub followers: Members<Follower>,
     /// Entries up to here were handed to the engine in this epoch.
     pub appending: Op,
     /// A learner whose addition was asked for and not refused: its acknowledgements and leases
@@ -140,7 +141,7 @@ impl Primary {
             phase: Phase::Reconciling,
             since: now,
             reconcile_to: Op(0),
-            followers: BTreeMap::new(),
+            followers: Members::default(),
             appending: Op(0),
             proposed: None,
             pending: None,
@@ -213,10 +214,8 @@ impl Replica {
             .collect();
         for &member in &configuration.secondaries {
             let link = ctx.dialled.get(&member).copied();
-            let follower = primary
-                .followers
-                .entry(member)
-                .or_insert_with(|| Follower::new(ctx.now, link, None));
+            let follower =
+                primary.followers.get_or_insert_with(member, || Follower::new(ctx.now, link, None));
             follower.run = None;
             follower.greeted = false;
             follower.accepted = committed;

@@ -243,8 +243,13 @@ impl Worker {
             self.heartbeat_at = now + self.timing.heartbeat;
             self.send_heartbeat(now, effects);
         }
-        for set in std::mem::take(&mut self.wishes.dirty) {
+        let mut dirty = std::mem::take(&mut self.wishes.dirty);
+        for set in dirty.drain(..) {
             self.with(set, now, effects, |replica, ctx| replica.flush(ctx));
+        }
+        if self.wishes.dirty.is_empty() {
+            // Its memory is used again.
+            self.wishes.dirty = dirty;
         }
     }
 
@@ -356,8 +361,8 @@ impl Machine for Worker {
                     replica.on_client_gone(link);
                 }
             }
-            WorkerInput::ReadDone { set, token, found } => {
-                self.with(set, now, effects, |it, ctx| it.on_read_done(ctx, token, found));
+            WorkerInput::ReadDone { set, token, key, found } => {
+                self.with(set, now, effects, |it, ctx| it.on_read_done(ctx, token, key, found));
             }
             WorkerInput::RangeDone { set, token, records, more } => {
                 self.with(set, now, effects, |it, ctx| it.on_range_done(ctx, token, records, more));

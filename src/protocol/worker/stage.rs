@@ -92,9 +92,9 @@ impl Stage {
                         let (set, number) = (*set, *number);
                         inputs.push_back(WorkerInput::Remembered { set, number });
                     }
-                    WorkerEffect::Read { set, token, .. } => {
-                        let (set, token) = (*set, *token);
-                        inputs.push_back(WorkerInput::ReadDone { set, token, found: None });
+                    WorkerEffect::Read { set, token, key } => {
+                        let (set, token, key) = (*set, *token, key.clone());
+                        inputs.push_back(WorkerInput::ReadDone { set, token, key, found: None });
                     }
                     _ => {}
                 }

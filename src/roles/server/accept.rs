@@ -1,5 +1,6 @@
 //! Links that others dial: who is let in, and what is done with their frames.
 
+use super::turn::Turn;
 use super::worker::Driver;
 use crate::identity::Identity;
 use crate::net::{self, Acceptor, CloseReason, Connection, FrameHandler};
@@ -34,7 +35,7 @@ impl Doorman {
                 link
             });
             driver.submit(WorkerInput::PeerAccepted { peer, link });
-            let reader = PeerReader { driver: driver.clone(), link };
+            let reader = PeerReader::new(driver.clone(), link);
             let reason = connection.run(reader).await;
             tracing::debug!(%peer, "accepted link ended: {reason}");
             driver.with(|_, shell| shell.peers.remove(&link));
@@ -59,8 +60,10 @@ impl Doorman {
                 link
             });
             let party = connection.party().to_string();
+            let (driver_too, connection_too) = (driver.clone(), connection.clone());
+            let turn = Turn::default();
             let reader =
-                ClientReader { driver: driver.clone(), link, connection: connection.clone() };
+                ClientReader { driver: driver_too, link, connection: connection_too, turn };
             let reason = connection.run(reader).await;
             tracing::debug!(party, "client link ended: {reason}");
             driver.with(|_, shell| shell.clients.remove(&link));
@@ -100,14 +103,21 @@ impl Acceptor for Doorman {
 
 /// Reads a replication link, whoever dialled it.
 pub struct PeerReader {
-    pub driver: Driver,
-    pub link: LinkId,
+    driver: Driver,
+    link: LinkId,
+    turn: Turn,
+}
+
+impl PeerReader {
+    pub fn new(driver: Driver, link: LinkId) -> PeerReader {
+        PeerReader { driver, link, turn: Turn::default() }
+    }
 }
 
 impl FrameHandler for PeerReader {
     fn on_frame(&mut self, _: net::Lane, frame: Frame) -> Result<(), CloseReason> {
         let message = wire::decode_peer(&frame).map_err(CloseReason::Wire)?;
-        self.driver.input(WorkerInput::FromPeer { link: self.link, message });
+        self.turn.push(WorkerInput::FromPeer { link: self.link, message });
         Ok(())
     }
 
@@ -116,7 +126,7 @@ impl FrameHandler for PeerReader {
     }
 
     fn on_batch_end(&mut self) {
-        self.driver.settle();
+        self.turn.hand_over(&self.driver);
     }
 }
 
@@ -164,6 +174,7 @@ struct ClientReader {
     driver: Driver,
     link: LinkId,
     connection: Connection,
+    turn: Turn,
 }
 
 impl ClientReader {
@@ -198,7 +209,7 @@ impl FrameHandler for ClientReader {
         }
         let request = wire::decode_request(&frame).map_err(CloseReason::Wire)?;
         let ticket = Ticket { link: self.link, request: frame.request };
-        self.driver.input(WorkerInput::Request { ticket, request });
+        self.turn.push(WorkerInput::Request { ticket, request });
         Ok(())
     }
 
@@ -207,6 +218,6 @@ impl FrameHandler for ClientReader {
     }
 
     fn on_batch_end(&mut self) {
-        self.driver.settle();
+        self.turn.hand_over(&self.driver);
     }
 }

@@ -188,7 +188,7 @@ pub async fn keep_peer_link(driver: Driver, peer: Member, wanted: Rc<Wanted>) {
                     link
                 });
                 driver.submit(WorkerInput::PeerUp { peer, link });
-                let reader = PeerReader { driver: driver.clone(), link };
+                let reader = PeerReader::new(driver.clone(), link);
                 let reason = tokio::select! {
                     biased;
                     reason = connection.clone().run(reader) => reason,

@@ -11,6 +11,7 @@
 mod accept;
 mod dial;
 mod shell;
+mod turn;
 mod worker;
 
 use std::sync::Arc;

@@ -107,6 +107,11 @@ impl ServerShell {
         links.find(|(_, it)| !it.dialled() && it.hello().from == Some(peer)).map(|(&link, _)| link)
     }
 
+    /// Touches what reads and writes of these keys are going to touch.
+    pub fn look_over(&self, keys: &[(KeySet, &[u8])]) {
+        self.engine.look_over(keys);
+    }
+
     fn report(&self, report: Report) {
         // The main thread is gone only when the process ends.
         let _ = self.reports.send(report);
@@ -213,7 +218,7 @@ impl Shell<Worker> for ServerShell {
             WorkerEffect::Reply { ticket, answer } => self.reply(ticket, &answer),
             WorkerEffect::Read { set, token, key } => {
                 let found = self.engine.get(set, &key);
-                inputs.push_back(WorkerInput::ReadDone { set, token, found });
+                inputs.push_back(WorkerInput::ReadDone { set, token, key, found });
             }
             WorkerEffect::ReadRange { set, token, prefix, after, items_max, bytes_max } => {
                 let page = self.engine.range(set, &prefix, after.as_deref(), items_max, bytes_max);

@@ -90,7 +90,7 @@ impl Node {
                 match effect {
                     WorkerEffect::Read { set, token, key } => {
                         let found = self.engine.get(set, &key);
-                        inputs.push_back(WorkerInput::ReadDone { set, token, found });
+                        inputs.push_back(WorkerInput::ReadDone { set, token, key, found });
                     }
                     WorkerEffect::Reply { ticket: READER, answer: Answer::Refused(_) } => {}
                     WorkerEffect::Reply { ticket: READER, answer: it } => answer = Some(it),
@@ -322,7 +322,7 @@ impl World {
         match effect {
             WorkerEffect::Read { set, token, key } => {
                 let found = engine.get(set, &key);
-                let done = WorkerInput::ReadDone { set, token, found };
+                let done = WorkerInput::ReadDone { set, token, key, found };
                 if node.unanswered.contains_key(&READER) {
                     node.reading.push_back(done);
                 } else {
