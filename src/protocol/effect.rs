@@ -4,7 +4,7 @@
 //! an engine that works in memory may complete at once, before the next effect is performed.
 //! A driver takes a new clock reading for every input that it hands in.
 
-use std::sync::Arc;
+use std::rc::Rc;
 
 use super::message::{
     Answer, DedupSnapshot, MetaAnswer, MetaRequest, PeerMessage, Request, ToMeta, ToServer,
@@ -168,7 +168,7 @@ pub enum WorkerEffect {
     /// as `Appended`.
     Append {
         set: KeySet,
-        entries: Vec<Arc<Entry>>,
+        entries: Vec<Rc<Entry>>,
     },
     /// Cut the log to `through`: entries above it are dropped.
     Cut {
@@ -181,7 +181,7 @@ pub enum WorkerEffect {
     Apply {
         set: KeySet,
         revision: Revision,
-        entry: Arc<Entry>,
+        entry: Rc<Entry>,
         keep_tombstone: bool,
     },
     /// Replace the range `after < key <= through` (none = open end) by `records`, except keys

@@ -10,7 +10,7 @@
 //! only what was synced. It stands for any durable engine that keeps its effects in order.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use std::rc::Rc;
 
 use super::rng::Rng;
 use super::truth::fingerprint;
@@ -29,7 +29,7 @@ struct Kept {
     committed_epoch: Epoch,
     dedup: Dedup,
     /// Above the committed point.
-    log: BTreeMap<Op, Arc<Entry>>,
+    log: BTreeMap<Op, Rc<Entry>>,
 }
 
 /// A server's disk.

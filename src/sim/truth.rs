@@ -2,7 +2,7 @@
 //! up to. Invariants judge every new fact against the truth before it is taken in.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::rc::Rc;
 
 use super::Process;
 use super::trace::fold;
@@ -67,7 +67,7 @@ pub enum Fact<'a> {
     Appended {
         process: Process,
         set: KeySet,
-        entries: &'a [Arc<Entry>],
+        entries: &'a [Rc<Entry>],
     },
     Cut {
         process: Process,

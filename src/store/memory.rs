@@ -21,7 +21,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::hint::black_box;
 use std::ops::Bound;
-use std::sync::Arc;
+use std::rc::Rc;
 
 use bytes::Bytes;
 use hashbrown::HashTable;
@@ -284,7 +284,7 @@ impl Engine for MemoryEngine {
         *self.contents_mut(set) = Contents::default();
     }
 
-    fn append(&mut self, _set: KeySet, _entries: &[Arc<Entry>]) {}
+    fn append(&mut self, _set: KeySet, _entries: &[Rc<Entry>]) {}
 
     fn cut(&mut self, _set: KeySet, _through: Op) {}
 

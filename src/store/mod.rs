@@ -8,7 +8,7 @@
 //! The trait and the memory engine are pure: the simulator runs on them too. The journal, the
 //! metaserver's durable state, needs the disk and is no engine: it holds rows of the view.
 
-use std::sync::Arc;
+use std::rc::Rc;
 
 use crate::protocol::types::{Entry, KeySet, Op, Record, Revision, Value};
 
@@ -105,7 +105,7 @@ pub trait Engine {
 
     /// Puts `entries`, in ascending order without gaps, into the log of `set`; what the log holds
     /// from the first one's op on is replaced.
-    fn append(&mut self, set: KeySet, entries: &[Arc<Entry>]);
+    fn append(&mut self, set: KeySet, entries: &[Rc<Entry>]);
 
     /// Drops the entries above `through` from the log of `set`.
     fn cut(&mut self, set: KeySet, through: Op);

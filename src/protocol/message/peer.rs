@@ -1,6 +1,6 @@
 //! Server to server: replication, copies, leases.
 
-use std::sync::Arc;
+use std::rc::Rc;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -54,7 +54,7 @@ pub enum PeerMessage {
         set: KeySet,
         epoch: Epoch,
         #[serde(deserialize_with = "shared")]
-        entries: Vec<Arc<Entry>>,
+        entries: Vec<Rc<Entry>>,
         commit: Op,
         ask: LeaseAsk,
     },
@@ -115,17 +115,17 @@ impl PeerMessage {
     }
 }
 
-/// An entry that is shared as soon as it is read. (The library's own way to an `Arc` is by a `Box`
+/// An entry that is shared as soon as it is read. (The library's own way to an `Rc` is by a `Box`
 /// first: two allocations and a copy.)
-struct Shared(Arc<Entry>);
+struct Shared(Rc<Entry>);
 
 impl<'de> Deserialize<'de> for Shared {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Shared, D::Error> {
-        Entry::deserialize(deserializer).map(|entry| Shared(Arc::new(entry)))
+        Entry::deserialize(deserializer).map(|entry| Shared(Rc::new(entry)))
     }
 }
 
-fn shared<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Arc<Entry>>, D::Error> {
+fn shared<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Rc<Entry>>, D::Error> {
     let entries = Vec::<Shared>::deserialize(deserializer)?;
     Ok(entries.into_iter().map(|Shared(entry)| entry).collect())
 }

@@ -1,6 +1,6 @@
 //! Replication at the primary: prepares out, acknowledgements in, commit, answers.
 
-use std::sync::Arc;
+use std::rc::Rc;
 
 use super::admission::Waiter;
 use super::primary::Phase;
@@ -26,7 +26,7 @@ impl Replica {
         let Role::Primary(primary) = &mut self.role else { return };
         if primary.appending < prepared {
             let start = primary.appending.max(commit);
-            let entries: Vec<Arc<Entry>> = self.log.window_after(start).cloned().collect();
+            let entries: Vec<Rc<Entry>> = self.log.window_after(start).cloned().collect();
             primary.appending = prepared;
             ctx.effect(WorkerEffect::Append { set, entries });
         }
@@ -172,7 +172,7 @@ impl Replica {
     }
 
     /// Moves the committed point by one: applies and records the entry.
-    pub(super) fn commit_one(&mut self, ctx: &mut Context<'_>) -> Option<Arc<Entry>> {
+    pub(super) fn commit_one(&mut self, ctx: &mut Context<'_>) -> Option<Rc<Entry>> {
         let loss_epoch = self.position().loss_epoch;
         let entry = self.log.commit_next()?;
         self.dedup.record(&entry, loss_epoch, ctx.limits.dedup_records_max);
@@ -212,7 +212,7 @@ impl Replica {
 }
 
 /// Entries from the front of `window`, at least one if there is any, up to a number of bytes.
-fn batch<'a>(window: impl Iterator<Item = &'a Arc<Entry>>, bytes_max: usize) -> Vec<Arc<Entry>> {
+fn batch<'a>(window: impl Iterator<Item = &'a Rc<Entry>>, bytes_max: usize) -> Vec<Rc<Entry>> {
     let mut bytes = 0;
     let mut entries = Vec::new();
     for entry in window {

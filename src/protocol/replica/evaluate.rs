@@ -3,7 +3,7 @@
 //! `cas`, `incr` and `delete` are judged over the committed state plus the window. What they come
 //! to is an effect with its result; replicas never evaluate anything.
 
-use std::sync::Arc;
+use std::rc::Rc;
 
 use bytes::Bytes;
 
@@ -175,7 +175,7 @@ impl Replica {
         };
         let Role::Primary(primary) = &mut self.role else { return };
         primary.requests.placed(&entry, waiting.ticket);
-        self.log.push(Arc::new(entry));
+        self.log.push(Rc::new(entry));
         self.mark_dirty(ctx);
     }
 }

@@ -3,7 +3,7 @@
 //! An acknowledgement is a promise (see `lease`) and a statement: everything up to `accepted` was
 //! accepted in this epoch and is in the log. One acknowledgement a batch of inputs and key set.
 
-use std::sync::Arc;
+use std::rc::Rc;
 
 use super::{Context, Replica, Role};
 use crate::protocol::effect::{Lane, Note, WorkerEffect};
@@ -127,7 +127,7 @@ impl Replica {
         ctx: &mut Context<'_>,
         (peer, link): (Member, LinkId),
         epoch: Epoch,
-        entries: Vec<Arc<Entry>>,
+        entries: Vec<Rc<Entry>>,
         commit: Op,
         ask: LeaseAsk,
     ) {

@@ -12,7 +12,7 @@
 //! from the configurations in the answer to its registration, which it adopts before anything
 //! else, and which are of a later epoch wherever its predecessor was a member.
 
-use std::sync::Arc;
+use std::rc::Rc;
 
 use super::dedup::Dedup;
 use super::log::Log;
@@ -46,7 +46,7 @@ pub struct Inheritance {
     /// Duplicate records as of the committed point.
     pub dedup: DedupSnapshot,
     /// The log above the committed point, without gaps.
-    pub window: Vec<Arc<Entry>>,
+    pub window: Vec<Rc<Entry>>,
 }
 
 /// What was handed to the engine to remember, and how much of it is durable.

@@ -6,7 +6,7 @@
 //! ```
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::rc::Rc;
 
 use crate::protocol::types::{Change, Entry, Epoch, Op};
 
@@ -16,7 +16,7 @@ pub struct Log {
     committed: Op,
     /// The epoch in which the last committed entry was prepared.
     committed_epoch: Epoch,
-    window: VecDeque<Arc<Entry>>,
+    window: VecDeque<Rc<Entry>>,
     bytes: usize,
     /// Everything up to here is appended, as the engine confirmed.
     appended: Op,
@@ -43,7 +43,7 @@ impl Log {
     /// # Panics
     /// If there is a gap: engines give back none.
     #[must_use]
-    pub fn inherited(committed: Op, committed_epoch: Epoch, window: Vec<Arc<Entry>>) -> Log {
+    pub fn inherited(committed: Op, committed_epoch: Epoch, window: Vec<Rc<Entry>>) -> Log {
         let mut log = Log { committed_epoch, ..Log::starting_at(committed) };
         for entry in window {
             log.push(entry);
@@ -84,12 +84,12 @@ impl Log {
     }
 
     /// The window, oldest first.
-    pub fn window(&self) -> impl DoubleEndedIterator<Item = &Arc<Entry>> {
+    pub fn window(&self) -> impl DoubleEndedIterator<Item = &Rc<Entry>> {
         self.window.iter()
     }
 
     /// The window's entries above `after`.
-    pub fn window_after(&self, after: Op) -> impl Iterator<Item = &Arc<Entry>> {
+    pub fn window_after(&self, after: Op) -> impl Iterator<Item = &Rc<Entry>> {
         let skip = after.0.saturating_sub(self.committed.0) as usize;
         self.window.iter().skip(skip)
     }
@@ -103,7 +103,7 @@ impl Log {
     ///
     /// # Panics
     /// If it is not the next one: the caller places entries.
-    pub fn push(&mut self, entry: Arc<Entry>) {
+    pub fn push(&mut self, entry: Rc<Entry>) {
         assert_eq!(entry.op, self.prepared().next(), "entries are contiguous");
         self.bytes += entry_bytes(&entry);
         self.window.push_back(entry);
@@ -111,7 +111,7 @@ impl Log {
 
     /// Puts an entry in its place in the window, replacing what an older epoch had there, or adds
     /// it at the end. False if it would leave a gap. What is committed is never replaced.
-    pub fn place(&mut self, entry: Arc<Entry>) -> bool {
+    pub fn place(&mut self, entry: Rc<Entry>) -> bool {
         if entry.op <= self.committed {
             return true;
         }
@@ -133,7 +133,7 @@ impl Log {
     /// Marks the whole window as prepared in `epoch`, as a new primary does.
     pub fn readopt(&mut self, epoch: Epoch) {
         for entry in &mut self.window {
-            Arc::make_mut(entry).epoch = epoch;
+            Rc::make_mut(entry).epoch = epoch;
         }
     }
 
@@ -150,7 +150,7 @@ impl Log {
     }
 
     /// Takes the next entry out of the window and counts it as committed.
-    pub fn commit_next(&mut self) -> Option<Arc<Entry>> {
+    pub fn commit_next(&mut self) -> Option<Rc<Entry>> {
         let entry = self.window.pop_front()?;
         assert_eq!(entry.op, self.committed.next(), "the window starts above the committed point");
         self.bytes -= entry_bytes(&entry);

@@ -1,7 +1,7 @@
 //! A stage for one worker, whose peers, metaserver and store are played by hand: for tests, and for
 //! the cases that find planted bugs.
 
-use std::sync::Arc;
+use std::rc::Rc;
 
 use bytes::Bytes;
 
@@ -37,8 +37,8 @@ pub fn configuration(epoch: u64, primary: u16, secondaries: &[u16]) -> Configura
     }
 }
 
-pub fn entry(epoch: u64, op: u64) -> Arc<Entry> {
-    Arc::new(Entry {
+pub fn entry(epoch: u64, op: u64) -> Rc<Entry> {
+    Rc::new(Entry {
         epoch: Epoch(epoch),
         born: Epoch(epoch),
         op: Op(op),
@@ -148,7 +148,7 @@ impl Stage {
         PeerMessage::NewEpoch { set: SET, configuration, committed, prepared, ask: self.ask() }
     }
 
-    pub fn prepare(&self, epoch: u64, entries: Vec<Arc<Entry>>, commit: u64) -> PeerMessage {
+    pub fn prepare(&self, epoch: u64, entries: Vec<Rc<Entry>>, commit: u64) -> PeerMessage {
         let (epoch, commit) = (Epoch(epoch), Op(commit));
         PeerMessage::Prepare { set: SET, epoch, entries, commit, ask: self.ask() }
     }

@@ -86,7 +86,7 @@ mod tests {
     //! Goal: a lost or replaced acknowledged write is found, at the latest when a primary opens.
     //! Method: acknowledge op 1, then apply another write there, or open an empty primary.
 
-    use std::sync::Arc;
+    use std::rc::Rc;
 
     use super::super::tests::*;
     use super::*;
@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn another_write_at_the_place_is_found() {
         let mut other = entry(2, 1, "a", "y");
-        Arc::make_mut(&mut other).origin = Some(origin(9, 9));
+        Rc::make_mut(&mut other).origin = Some(origin(9, 9));
         let (revision, copying) = (revision(1), false);
         let applied =
             Fact::Applied { process: Process(2), set: SET, revision, entry: &other, copying };

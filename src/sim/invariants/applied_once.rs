@@ -28,7 +28,7 @@ mod tests {
     //! Goal: the same write at two places is found, the same place at two replicas is not.
     //! Method: apply one write twice, at equal and at different ops.
 
-    use std::sync::Arc;
+    use std::rc::Rc;
 
     use super::super::tests::*;
     use super::*;
@@ -38,7 +38,7 @@ mod tests {
     fn twice(op: u64) -> Result<(), String> {
         let first = entry(1, 1, "a", "x");
         let mut again = entry(2, op, "a", "x");
-        Arc::make_mut(&mut again).origin = first.origin;
+        Rc::make_mut(&mut again).origin = first.origin;
         let fact = |process, entry, op| Fact::Applied {
             process: Process(process),
             set: KeySet(0),

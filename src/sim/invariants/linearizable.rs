@@ -252,7 +252,7 @@ mod tests {
     //! Goal: histories that no order explains are rejected, good ones accepted.
     //! Method: hand-made histories of one key, with the committed writes beside them.
 
-    use std::sync::Arc;
+    use std::rc::Rc;
 
     use super::super::tests::*;
     use super::*;
@@ -270,7 +270,7 @@ mod tests {
     /// given, and names the write that it is.
     fn judged(history: &[(u64, u64, Operation, Option<u64>, Answer)]) -> Result<(), String> {
         let mut truth = Truth::default();
-        let entries: [Arc<Entry>; 2] = [entry(1, 1, "a", "x"), entry(1, 2, "a", "y")];
+        let entries: [Rc<Entry>; 2] = [entry(1, 1, "a", "x"), entry(1, 2, "a", "y")];
         for entry in &entries {
             let revision = revision(entry.op.0);
             let process = Process(1);

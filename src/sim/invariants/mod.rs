@@ -109,7 +109,7 @@ fn judge<I: Invariant>(
 pub(super) mod tests {
     //! Builders of facts for the tests of the properties.
 
-    use std::sync::Arc;
+    use std::rc::Rc;
 
     use super::*;
     use crate::protocol::message::{AckLevel, Answer, Operation, ReadLevel, Request};
@@ -136,8 +136,8 @@ pub(super) mod tests {
         }
     }
 
-    pub fn entry(epoch: u64, op: u64, key: &'static str, value: &'static str) -> Arc<Entry> {
-        Arc::new(Entry {
+    pub fn entry(epoch: u64, op: u64, key: &'static str, value: &'static str) -> Rc<Entry> {
+        Rc::new(Entry {
             epoch: Epoch(epoch),
             born: Epoch(epoch),
             op: Op(op),

@@ -1,6 +1,6 @@
 //! One message of every variant, with its name: what the golden bytes and the round trips use.
 
-use std::sync::Arc;
+use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
 
@@ -95,9 +95,9 @@ fn origin() -> Origin {
     }
 }
 
-fn entry(change: Change, written: Written) -> Arc<Entry> {
+fn entry(change: Change, written: Written) -> Rc<Entry> {
     let origin = Some(origin());
-    Arc::new(Entry {
+    Rc::new(Entry {
         epoch: EPOCH,
         born: Epoch(6),
         op: Op(1_000),
