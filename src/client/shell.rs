@@ -228,7 +228,7 @@ impl<T: Transport> Shell<T> {
                     // A machine without calls answers a view with nothing.
                     machine.handle(
                         now,
-                        SessionInput::ViewLearned(self.view.clone()),
+                        SessionInput::ViewLearned(std::sync::Arc::new(self.view.clone())),
                         &mut Vec::new(),
                     );
                 }
@@ -319,7 +319,7 @@ impl<T: Transport> Shell<T> {
         }
         let slots: Vec<SessionSlot> = self.sessions.keys().copied().collect();
         for slot in slots {
-            self.feed(now, slot, SessionInput::ViewLearned(view.clone()));
+            self.feed(now, slot, SessionInput::ViewLearned(std::sync::Arc::new(view.clone())));
         }
     }
 

@@ -34,8 +34,8 @@ impl Session {
             return;
         }
         // An answer to nothing, or on the wrong link, is no answer.
-        let Some(&id) = self.attempts.get(&attempt) else { return };
-        let call = self.calls.get_mut(&id).expect("an open attempt belongs to a call");
+        let Some(slot) = self.attempts.get(attempt.0) else { return };
+        let (id, call) = self.calls.at(slot).expect("an open attempt belongs to a call");
         if call.open_on(link) != Some(attempt) {
             return;
         }
@@ -43,10 +43,9 @@ impl Session {
             return self.on_moved(now, link, id, configuration.as_ref(), effects);
         }
         let Some(Attempt { member, .. }) = call.close(attempt) else { return };
-        self.attempts.remove(&attempt);
+        self.attempts.remove(attempt.0);
         let was_current = call.phase == Phase::Sent { attempt };
-        let count = u16::try_from(self.view.sets.len()).unwrap_or(u16::MAX);
-        let set = call.operation.key_set(count);
+        let set = call.key_set(self.roads.sets()).expect("a call that was sent is placed");
         if let Some(position) = answer.position() {
             self.learn_base(set, position.revision());
         }
@@ -54,7 +53,7 @@ impl Session {
             Answer::Refused(refusal) => {
                 let mut news = false;
                 if let Refusal::NotPrimary { configuration: Some(configuration) } = &refusal {
-                    news = self.merge_configuration(set, configuration);
+                    news = self.roads.learn_configuration(set, configuration);
                 }
                 // Where another attempt has taken over, this one is merely over.
                 if was_current {
@@ -66,11 +65,11 @@ impl Session {
             }
             // Not executed for its old base; nor was any other attempt, so that it is a first
             // attempt again.
-            Answer::Forgotten { position } if was_current && !self.calls[&id].may_be_done() => {
+            Answer::Forgotten { position } if was_current && !self.calls[id].may_be_done() => {
                 self.rebase(now, id, set, position.revision(), effects);
             }
             answer => {
-                let outcome = outcome_of(&self.calls[&id], attempt, answer);
+                let outcome = outcome_of(&self.calls[id], attempt, answer);
                 self.complete(id, outcome, effects);
             }
         }
@@ -86,14 +85,14 @@ impl Session {
         configuration: Option<&Configuration>,
         effects: &mut Vec<SessionEffect>,
     ) {
-        let call = self.calls.get_mut(&id).expect("an open attempt belongs to a call");
-        let set = call.operation.key_set(u16::try_from(self.view.sets.len()).unwrap_or(u16::MAX));
+        let call = self.calls.get_mut(id).expect("an open attempt belongs to a call");
+        let set = call.key_set(self.roads.sets()).expect("a call that was sent is placed");
         let by = call.open.iter().find(|it| it.link == Some(link)).map(|it| it.member);
         let Some(lost) = call.lose(link) else { return };
         call.depose(lost, AttemptId(self.attempt_last.0 + 1));
         let was_current = call.phase == Phase::Sent { attempt: lost };
-        self.attempts.remove(&lost);
-        let news = configuration.is_some_and(|it| self.merge_configuration(set, it));
+        self.attempts.remove(lost.0);
+        let news = configuration.is_some_and(|it| self.roads.learn_configuration(set, it));
         if was_current {
             self.back_off(now, id, by);
             self.want_view();
@@ -112,16 +111,16 @@ impl Session {
         refusal: Refusal,
         effects: &mut Vec<SessionEffect>,
     ) {
-        let call = self.calls.get_mut(&id).expect("a refused call is in flight");
+        let call = self.calls.get_mut(id).expect("a refused call is in flight");
         match verdict_of(&refusal) {
             Verdict::Final => self.refuse(id, refusal, effects),
             Verdict::Elsewhere => {
-                call.refusal = Some(refusal);
+                call.refusal = Some(Box::new(refusal));
                 self.back_off(now, id, Some(by));
                 self.want_view();
             }
             Verdict::Later => {
-                call.refusal = Some(refusal);
+                call.refusal = Some(Box::new(refusal));
                 self.back_off(now, id, None);
             }
             Verdict::Base(base) if call.may_be_done() => {
@@ -131,7 +130,7 @@ impl Session {
                 self.complete(id, Outcome::Unknown(Unknown::Forgotten), effects);
             }
             Verdict::Base(base) => {
-                call.refusal = Some(refusal);
+                call.refusal = Some(Box::new(refusal));
                 self.rebase(now, id, set, base, effects);
             }
         }
@@ -148,7 +147,7 @@ impl Session {
         effects: &mut Vec<SessionEffect>,
     ) {
         self.learn_base(set, base);
-        let call = self.calls.get_mut(&id).expect("a refused call is in flight");
+        let call = self.calls.get_mut(id).expect("a refused call is in flight");
         let known = call.identity.map(|it| it.base);
         call.identity = call.identity.map(|it| Identity { base, ..it });
         if known < Some(base) {
@@ -160,7 +159,7 @@ impl Session {
 
     /// Lets a call rest until its next turn, or until another primary than `from` is named.
     fn back_off(&mut self, now: Time, id: CallId, from: Option<Member>) {
-        let call = self.calls.get_mut(&id).expect("a call in flight backs off");
+        let call = self.calls.get_mut(id).expect("a call in flight backs off");
         call.phase = Phase::BackingOff { from };
         let setbacks = call.setbacks;
         call.setbacks = setbacks.saturating_add(1);
@@ -175,7 +174,7 @@ impl Session {
         refusal: Refusal,
         effects: &mut Vec<SessionEffect>,
     ) {
-        let call = self.calls.get(&id).expect("a refused call is in flight");
+        let call = self.calls.get(id).expect("a refused call is in flight");
         let outcome = if call.may_be_done() {
             Outcome::Unknown(Unknown::Refused(refusal))
         } else {
@@ -185,12 +184,12 @@ impl Session {
     }
 
     pub(super) fn on_deadline(&mut self, id: CallId, effects: &mut Vec<SessionEffect>) {
-        let call = self.calls.get_mut(&id).expect("a deadline belongs to a call in flight");
+        let call = self.calls.get_mut(id).expect("a deadline belongs to a call in flight");
         let waiting = call.phase.waiting();
         let outcome = if call.may_be_done() {
             Outcome::Unknown(Unknown::Deadline { waiting })
         } else {
-            let refusal = call.refusal.take();
+            let refusal = call.refusal.take().map(|refusal| *refusal);
             Outcome::NotDone(NotDone::Deadline { waiting, refusal })
         };
         self.complete(id, outcome, effects);
@@ -199,11 +198,11 @@ impl Session {
     /// Ends a call. A write with unanswered attempts on live links stays unanswered in the
     /// session's word to the servers, until those are answered or their links are gone.
     fn complete(&mut self, id: CallId, outcome: Outcome, effects: &mut Vec<SessionEffect>) {
-        let call = self.calls.remove(&id).expect("a call completes once");
-        self.timers.remove(&(call.timer, id));
+        let call = self.calls.get(id).expect("a call completes once");
+        self.timers.drop(call.timer, id);
         let mut strays = false;
-        for attempt in &call.open {
-            self.attempts.remove(&attempt.id);
+        for attempt in call.open.iter() {
+            self.attempts.remove(attempt.id.0);
             if let (Some(link), Some(identity)) = (attempt.link, call.identity) {
                 self.strays.insert(attempt.id, (link, identity.number));
                 strays = true;
@@ -212,8 +211,9 @@ impl Session {
         if let Some(identity) = call.identity
             && !strays
         {
-            self.unanswered.remove(&identity.number);
+            self.unanswered.remove(identity.number);
         }
+        self.calls.remove(id);
         effects.push(SessionEffect::Complete { call: id, outcome });
     }
 
@@ -229,7 +229,7 @@ impl Session {
         });
         for number in numbers {
             if self.strays.values().all(|&(_, other)| other != number) {
-                self.unanswered.remove(&number);
+                self.unanswered.remove(number);
             }
         }
     }
