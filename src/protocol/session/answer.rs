@@ -1,7 +1,7 @@
 //! What a session makes of answers and of passed deadlines: retries, and the three outcomes.
 
 use super::call::{Attempt, Call, Identity, Phase};
-use super::{AttemptId, CallId, NotDone, Outcome, Session, SessionEffect, Unknown};
+use super::{AttemptId, CallId, NotDone, Outcome, Session, SessionHost, Unknown};
 use crate::protocol::message::{Answer, Operation, Refusal};
 use crate::protocol::time::Time;
 use crate::protocol::types::{
@@ -27,7 +27,7 @@ impl Session {
         link: LinkId,
         attempt: AttemptId,
         answer: Answer,
-        effects: &mut Vec<SessionEffect>,
+        host: &mut impl SessionHost,
     ) {
         if self.strays.contains_key(&attempt) {
             self.drop_strays(|id, on| id == attempt && on == link);
@@ -40,7 +40,7 @@ impl Session {
             return;
         }
         if let Answer::Moved { configuration } = &answer {
-            return self.on_moved(now, link, id, configuration.as_ref(), effects);
+            return self.on_moved(now, link, id, configuration.as_ref(), host);
         }
         let Some(Attempt { member, .. }) = call.close(attempt) else { return };
         self.attempts.remove(attempt.0);
@@ -57,20 +57,20 @@ impl Session {
                 }
                 // Where another attempt has taken over, this one is merely over.
                 if was_current {
-                    self.on_refused(now, id, set, member, refusal, effects);
+                    self.on_refused(now, id, set, member, refusal, host);
                 }
                 if news {
-                    self.reroute_set(now, set, effects);
+                    self.reroute_set(now, set, host);
                 }
             }
             // Not executed for its old base; nor was any other attempt, so that it is a first
             // attempt again.
             Answer::Forgotten { position } if was_current && !self.calls[id].may_be_done() => {
-                self.rebase(now, id, set, position.revision(), effects);
+                self.rebase(now, id, set, position.revision(), host);
             }
             answer => {
                 let outcome = outcome_of(&self.calls[id], attempt, answer);
-                self.complete(id, outcome, effects);
+                self.complete(id, outcome, host);
             }
         }
     }
@@ -83,7 +83,7 @@ impl Session {
         link: LinkId,
         id: CallId,
         configuration: Option<&Configuration>,
-        effects: &mut Vec<SessionEffect>,
+        host: &mut impl SessionHost,
     ) {
         let call = self.calls.get_mut(id).expect("an open attempt belongs to a call");
         let set = call.key_set(self.roads.sets()).expect("a call that was sent is placed");
@@ -98,7 +98,7 @@ impl Session {
             self.want_view();
         }
         if news {
-            self.reroute_set(now, set, effects);
+            self.reroute_set(now, set, host);
         }
     }
 
@@ -109,11 +109,11 @@ impl Session {
         set: KeySet,
         by: Member,
         refusal: Refusal,
-        effects: &mut Vec<SessionEffect>,
+        host: &mut impl SessionHost,
     ) {
         let call = self.calls.get_mut(id).expect("a refused call is in flight");
         match verdict_of(&refusal) {
-            Verdict::Final => self.refuse(id, refusal, effects),
+            Verdict::Final => self.refuse(id, refusal, host),
             Verdict::Elsewhere => {
                 call.refusal = Some(Box::new(refusal));
                 self.back_off(now, id, Some(by));
@@ -127,11 +127,11 @@ impl Session {
                 // An older attempt may have been done under the old base, and its record may
                 // be gone: the new base would have it done twice.
                 self.learn_base(set, base);
-                self.complete(id, Outcome::Unknown(Unknown::Forgotten), effects);
+                self.complete(id, Outcome::Unknown(Unknown::Forgotten), host);
             }
             Verdict::Base(base) => {
                 call.refusal = Some(Box::new(refusal));
-                self.rebase(now, id, set, base, effects);
+                self.rebase(now, id, set, base, host);
             }
         }
     }
@@ -144,14 +144,14 @@ impl Session {
         id: CallId,
         set: KeySet,
         base: Revision,
-        effects: &mut Vec<SessionEffect>,
+        host: &mut impl SessionHost,
     ) {
         self.learn_base(set, base);
         let call = self.calls.get_mut(id).expect("a refused call is in flight");
         let known = call.identity.map(|it| it.base);
         call.identity = call.identity.map(|it| Identity { base, ..it });
         if known < Some(base) {
-            self.dispatch(now, id, effects);
+            self.dispatch(now, id, host);
         } else {
             self.back_off(now, id, None);
         }
@@ -168,22 +168,17 @@ impl Session {
     }
 
     /// Ends a call by a refusal that is final.
-    pub(super) fn refuse(
-        &mut self,
-        id: CallId,
-        refusal: Refusal,
-        effects: &mut Vec<SessionEffect>,
-    ) {
+    pub(super) fn refuse(&mut self, id: CallId, refusal: Refusal, host: &mut impl SessionHost) {
         let call = self.calls.get(id).expect("a refused call is in flight");
         let outcome = if call.may_be_done() {
             Outcome::Unknown(Unknown::Refused(refusal))
         } else {
             Outcome::NotDone(NotDone::Refused(refusal))
         };
-        self.complete(id, outcome, effects);
+        self.complete(id, outcome, host);
     }
 
-    pub(super) fn on_deadline(&mut self, id: CallId, effects: &mut Vec<SessionEffect>) {
+    pub(super) fn on_deadline(&mut self, id: CallId, host: &mut impl SessionHost) {
         let call = self.calls.get_mut(id).expect("a deadline belongs to a call in flight");
         let waiting = call.phase.waiting();
         let outcome = if call.may_be_done() {
@@ -192,12 +187,12 @@ impl Session {
             let refusal = call.refusal.take().map(|refusal| *refusal);
             Outcome::NotDone(NotDone::Deadline { waiting, refusal })
         };
-        self.complete(id, outcome, effects);
+        self.complete(id, outcome, host);
     }
 
     /// Ends a call. A write with unanswered attempts on live links stays unanswered in the
     /// session's word to the servers, until those are answered or their links are gone.
-    fn complete(&mut self, id: CallId, outcome: Outcome, effects: &mut Vec<SessionEffect>) {
+    fn complete(&mut self, id: CallId, outcome: Outcome, host: &mut impl SessionHost) {
         let call = self.calls.get(id).expect("a call completes once");
         self.timers.drop(call.timer, id);
         let mut strays = false;
@@ -213,8 +208,8 @@ impl Session {
         {
             self.unanswered.remove(identity.number);
         }
+        host.complete(id, &call.request.operation, outcome);
         self.calls.remove(id);
-        effects.push(SessionEffect::Complete { call: id, outcome });
     }
 
     /// Forgets the unanswered attempts of completed writes that `gone` names.
@@ -252,13 +247,13 @@ fn verdict_of(refusal: &Refusal) -> Verdict {
 
 /// The outcome of an answer that is no refusal, after its attempt was closed.
 fn outcome_of(call: &Call, attempt: AttemptId, answer: Answer) -> Outcome {
-    let is_write = call.operation.is_write();
+    let is_write = call.is_write();
     if let Answer::Forgotten { .. } = answer
         && is_write
     {
         return Outcome::Unknown(Unknown::Forgotten);
     }
-    if !fits(&call.operation, &answer) {
+    if !fits(&call.request.operation, &answer) {
         return if is_write {
             Outcome::Unknown(Unknown::Misfit)
         } else {

@@ -4,7 +4,7 @@
 //! attempts into lost ones, which stay open for ever.
 
 use super::{AttemptId, Waiting};
-use crate::protocol::message::{Operation, Refusal};
+use crate::protocol::message::{AckLevel, Operation, ReadLevel, Refusal, Request};
 use crate::protocol::time::Time;
 use crate::protocol::types::{KeySet, LinkId, Member, RequestNumber, Revision, WorkerId};
 
@@ -102,7 +102,8 @@ pub(super) struct Identity {
 /// An operation in flight.
 #[derive(Clone, Debug, Eq, PartialEq, Hash)]
 pub(super) struct Call {
-    pub(super) operation: Operation,
+    /// What is sent; its origin is that of the last attempt.
+    pub(super) request: Request,
     /// The key set it belongs to, once their number is known.
     set: Option<KeySet>,
     pub(super) deadline: Time,
@@ -120,7 +121,13 @@ pub(super) struct Call {
 impl Call {
     pub(super) fn new(operation: Operation, deadline: Time) -> Call {
         Call {
-            operation,
+            request: Request {
+                operation,
+                origin: None,
+                read_level: ReadLevel::Linearizable,
+                ack_level: AckLevel::Every,
+                expiry_ms: None,
+            },
             set: None,
             deadline,
             timer: deadline,
@@ -135,7 +142,7 @@ impl Call {
     /// The key set it belongs to, of `count`; none while `count` is 0.
     pub(super) fn key_set(&self, count: u16) -> Option<KeySet> {
         let known = self.set;
-        known.or_else(|| (count > 0).then(|| self.operation.key_set(count)))
+        known.or_else(|| (count > 0).then(|| self.request.operation.key_set(count)))
     }
 
     /// The same, and remembers it.
@@ -146,7 +153,11 @@ impl Call {
 
     /// Whether this call is a write that some attempt may have done, or may still do.
     pub(super) fn may_be_done(&self) -> bool {
-        self.operation.is_write() && !self.open.is_empty()
+        self.is_write() && !self.open.is_empty()
+    }
+
+    pub(super) fn is_write(&self) -> bool {
+        self.request.operation.is_write()
     }
 
     /// The unanswered attempt on `link`, if any.

@@ -19,11 +19,10 @@
 
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::Machine;
-use super::message::{Answer, Operation, Refusal, Request};
+use super::message::{Answer, Operation, Refusal};
 use super::time::{Span, Time};
 use super::types::{KeySet, LinkId, Member, RequestNumber, Revision, SessionId, WorkerId};
 use super::view::View;
@@ -35,9 +34,12 @@ use timers::Timers;
 use unanswered::Unanswered;
 use window::Window;
 
+pub use host::{SessionEffect, SessionHost};
+
 mod answer;
 mod call;
 mod calls;
+mod host;
 mod roads;
 mod route;
 #[cfg(test)]
@@ -103,21 +105,6 @@ pub enum SessionInput {
     Answer { link: LinkId, attempt: AttemptId, answer: Answer },
     /// A view, asked for or not.
     ViewLearned(Arc<View>),
-}
-
-/// What a session wants done.
-#[derive(Clone, Debug, Eq, PartialEq, Hash)]
-pub enum SessionEffect {
-    /// Dial this worker once; completes as `LinkUp` or `ConnectFailed`. Links may be shared by
-    /// many sessions.
-    Connect { peer: Member, worker: WorkerId, address: SocketAddr },
-    /// Send `request` on `link`, under a number that the answer brings back.
-    Send { link: LinkId, attempt: AttemptId, request: Request },
-    /// Ask any server or the metaserver for the view. Asking while a question is under way may
-    /// be ignored; an answer comes as `ViewLearned`, no answer needs no input.
-    FetchView,
-    /// The operation's end.
-    Complete { call: CallId, outcome: Outcome },
 }
 
 /// How an operation ended.
@@ -239,29 +226,59 @@ impl Session {
         self.calls.get(call).map(|it| it.phase.waiting())
     }
 
+    /// The operation of a call in flight.
+    #[must_use]
+    pub fn operation(&self, call: CallId) -> Option<&Operation> {
+        self.calls.get(call).map(|it| &it.request.operation)
+    }
+
+    /// Handles one input, and tells `host` what is to be done as it comes to it: `handle`
+    /// without memory for the effects.
+    pub fn feed(&mut self, now: Time, input: SessionInput, host: &mut impl SessionHost) {
+        match input {
+            SessionInput::Tick => {}
+            SessionInput::Submit { call, operation, deadline } => {
+                self.on_submit(now, call, operation, deadline, host);
+            }
+            SessionInput::LinkUp { peer, worker, link, bases } => {
+                self.on_link_up(now, peer, worker, link, &bases, host);
+            }
+            SessionInput::ConnectFailed { peer, worker } => {
+                self.on_connect_failed(now, peer, worker);
+            }
+            SessionInput::LinkDown { link } => self.on_link_down(now, link, host),
+            SessionInput::Answer { link, attempt, answer } => {
+                self.on_answer(now, link, attempt, answer, host);
+            }
+            SessionInput::ViewLearned(view) => self.on_view(now, view, host),
+        }
+        self.on_tick(now, host);
+        self.fetch_if_due(now, host);
+    }
+
     fn on_submit(
         &mut self,
         now: Time,
         id: CallId,
         operation: Operation,
         deadline: Time,
-        effects: &mut Vec<SessionEffect>,
+        host: &mut impl SessionHost,
     ) {
         let outstanding_max = self.settings.outstanding_max;
         if self.calls.len() + self.strays.len() >= outstanding_max {
             let outcome = Outcome::NotDone(NotDone::TooMany { outstanding_max });
-            effects.push(SessionEffect::Complete { call: id, outcome });
+            host.complete(id, &operation, outcome);
             return;
         }
         self.calls.insert(id, Call::new(operation, deadline));
         if deadline <= now {
-            self.on_deadline(id, effects);
+            self.on_deadline(id, host);
         } else {
-            self.dispatch(now, id, effects);
+            self.dispatch(now, id, host);
         }
     }
 
-    fn on_tick(&mut self, now: Time, effects: &mut Vec<SessionEffect>) {
+    fn on_tick(&mut self, now: Time, host: &mut impl SessionHost) {
         loop {
             self.timers.trim(&self.calls);
             let Some((due, id)) = self.timers.first() else { break };
@@ -270,9 +287,9 @@ impl Session {
             }
             let call = self.calls.get(id).expect("every timer belongs to a call");
             if call.deadline <= now {
-                self.on_deadline(id, effects);
+                self.on_deadline(id, host);
             } else if call.phase.is_backing_off() {
-                self.dispatch(now, id, effects);
+                self.dispatch(now, id, host);
             } else {
                 self.want_view();
                 self.rest(now, id);
@@ -355,25 +372,7 @@ impl Machine for Session {
     type Effect = SessionEffect;
 
     fn handle(&mut self, now: Time, input: SessionInput, effects: &mut Vec<SessionEffect>) {
-        match input {
-            SessionInput::Tick => {}
-            SessionInput::Submit { call, operation, deadline } => {
-                self.on_submit(now, call, operation, deadline, effects);
-            }
-            SessionInput::LinkUp { peer, worker, link, bases } => {
-                self.on_link_up(now, peer, worker, link, &bases, effects);
-            }
-            SessionInput::ConnectFailed { peer, worker } => {
-                self.on_connect_failed(now, peer, worker);
-            }
-            SessionInput::LinkDown { link } => self.on_link_down(now, link, effects),
-            SessionInput::Answer { link, attempt, answer } => {
-                self.on_answer(now, link, attempt, answer, effects);
-            }
-            SessionInput::ViewLearned(view) => self.on_view(now, view, effects),
-        }
-        self.on_tick(now, effects);
-        self.fetch_if_due(now, effects);
+        self.feed(now, input, effects);
     }
 
     fn deadline(&self) -> Option<Time> {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use super::call::{Identity, Phase};
 use super::roads::{Dial, Target};
-use super::{AttemptId, CallId, Session, SessionEffect};
-use crate::protocol::message::{AckLevel, ReadLevel, Refusal, Request};
+use super::{AttemptId, CallId, Session, SessionHost};
+use crate::protocol::message::Refusal;
 use crate::protocol::time::Time;
 use crate::protocol::types::{KeySet, LinkId, Member, Origin, RequestNumber, Revision, WorkerId};
 use crate::protocol::view::{SetState, View};
@@ -25,18 +25,18 @@ pub(super) struct Fetch {
 
 impl Session {
     /// Brings a call as far as it can get now.
-    pub(super) fn dispatch(&mut self, now: Time, id: CallId, effects: &mut Vec<SessionEffect>) {
+    pub(super) fn dispatch(&mut self, now: Time, id: CallId, host: &mut impl SessionHost) {
         let call = self.calls.get_mut(id).expect("a call in flight is dispatched");
         let Some(set) = call.placed(self.roads.sets()) else {
             self.wait_for_primary(now, id);
             return;
         };
         if let Some((peer, link)) = self.roads.way(set) {
-            self.send(now, id, set, peer, link, effects);
+            self.send(now, id, set, peer, link, host);
         } else if self.roads.view().set(set).is_none() {
-            self.refuse(id, Refusal::UnknownSet, effects);
+            self.refuse(id, Refusal::UnknownSet, host);
         } else if let Some(target) = self.roads.target(set) {
-            self.dial(now, id, target, effects);
+            self.dial(now, id, target, host);
         } else {
             self.wait_for_primary(now, id);
         }
@@ -50,7 +50,7 @@ impl Session {
 
     /// Waits for a link to the worker that serves a call, and dials it unless that is under way
     /// or was in vain just now.
-    fn dial(&mut self, now: Time, id: CallId, target: Target, effects: &mut Vec<SessionEffect>) {
+    fn dial(&mut self, now: Time, id: CallId, target: Target, host: &mut impl SessionHost) {
         let Target { peer, worker, address } = target;
         let dial = self.roads.dial(peer, worker);
         match dial {
@@ -69,7 +69,7 @@ impl Session {
                     None | Some(Dial::Dialling { .. } | Dial::Up { .. }) => 0,
                 };
                 self.roads.set_dial(peer, worker, Dial::Dialling { failures });
-                effects.push(SessionEffect::Connect { peer, worker, address });
+                host.connect(peer, worker, address);
                 self.enter(id, Phase::Dialling { peer, worker });
                 self.rest(now, id);
             }
@@ -88,7 +88,7 @@ impl Session {
         set: KeySet,
         peer: Member,
         link: LinkId,
-        effects: &mut Vec<SessionEffect>,
+        host: &mut impl SessionHost,
     ) {
         let (slot, call) = self.calls.with_slot(id).expect("a call in flight is sent");
         if let Some(attempt) = call.open_on(link) {
@@ -96,14 +96,14 @@ impl Session {
             self.rest(now, id);
             return;
         }
-        if call.operation.is_write() && call.identity.is_none() {
+        if call.is_write() && call.identity.is_none() {
             self.number_last = RequestNumber(self.number_last.0 + 1);
             let base = self.bases.get(usize::from(set.0)).copied().unwrap_or_default();
             call.identity = Some(Identity { number: self.number_last, base });
             self.unanswered.add(self.number_last);
         }
         let answered_below = self.unanswered.lowest();
-        let origin = call.identity.map(|Identity { number, base }| Origin {
+        call.request.origin = call.identity.map(|Identity { number, base }| Origin {
             session: self.settings.session,
             number,
             answered_below: answered_below.expect("a sent write is itself unanswered"),
@@ -112,15 +112,8 @@ impl Session {
         self.attempt_last = AttemptId(self.attempt_last.0 + 1);
         let view = self.roads.view();
         call.opened(self.attempt_last, peer, link, |member| view.is_dead(member));
-        let request = Request {
-            operation: call.operation.clone(),
-            origin,
-            read_level: ReadLevel::Linearizable,
-            ack_level: AckLevel::Every,
-            expiry_ms: None,
-        };
         self.attempts.insert(self.attempt_last.0, slot);
-        effects.push(SessionEffect::Send { link, attempt: self.attempt_last, request });
+        host.send(link, self.attempt_last, &call.request);
         self.rest(now, id);
     }
 
@@ -131,14 +124,14 @@ impl Session {
         worker: WorkerId,
         link: LinkId,
         bases: &[(KeySet, Revision)],
-        effects: &mut Vec<SessionEffect>,
+        host: &mut impl SessionHost,
     ) {
         for &(set, base) in bases {
             self.learn_base(set, base);
         }
         self.roads.set_dial(peer, worker, Dial::Up { link });
         for id in self.calls_where(|phase| phase == Phase::Dialling { peer, worker }) {
-            self.dispatch(now, id, effects);
+            self.dispatch(now, id, host);
         }
     }
 
@@ -158,12 +151,7 @@ impl Session {
         self.want_view();
     }
 
-    pub(super) fn on_link_down(
-        &mut self,
-        now: Time,
-        link: LinkId,
-        effects: &mut Vec<SessionEffect>,
-    ) {
+    pub(super) fn on_link_down(&mut self, now: Time, link: LinkId, host: &mut impl SessionHost) {
         if let Some((peer, worker)) = self.roads.dialled_by(link) {
             let until = now + self.backoff(0);
             self.roads.set_dial(peer, worker, Dial::Failed { until, failures: 1 });
@@ -182,35 +170,35 @@ impl Session {
             self.want_view();
         }
         for id in unsent {
-            self.dispatch(now, id, effects);
+            self.dispatch(now, id, host);
         }
     }
 
-    pub(super) fn on_view(&mut self, now: Time, view: Arc<View>, effects: &mut Vec<SessionEffect>) {
+    pub(super) fn on_view(&mut self, now: Time, view: Arc<View>, host: &mut impl SessionHost) {
         let changed = self.roads.learn(view);
         if changed {
             self.fetch.asked = 0;
         }
-        self.refuse_lost(effects);
+        self.refuse_lost(host);
         let waiting = self.calls_where(|phase| match phase {
             Phase::NoPrimary | Phase::Dialling { .. } | Phase::Sent { .. } => true,
             Phase::BackingOff { from } => from.is_some() && changed,
         });
-        self.reroute(now, waiting, effects);
+        self.reroute(now, waiting, host);
     }
 
     /// Sends on the calls of one key set, after its configuration changed.
-    pub(super) fn reroute_set(&mut self, now: Time, set: KeySet, effects: &mut Vec<SessionEffect>) {
+    pub(super) fn reroute_set(&mut self, now: Time, set: KeySet, host: &mut impl SessionHost) {
         let count = self.roads.sets();
         let waiting = self.calls.ids_where(|call| {
             call.key_set(count) == Some(set)
                 && !matches!(call.phase, Phase::BackingOff { from: None })
         });
-        self.reroute(now, waiting, effects);
+        self.reroute(now, waiting, host);
     }
 
     /// Dispatches the calls whose way has changed; the others keep their phase and timer.
-    fn reroute(&mut self, now: Time, ids: Vec<CallId>, effects: &mut Vec<SessionEffect>) {
+    fn reroute(&mut self, now: Time, ids: Vec<CallId>, host: &mut impl SessionHost) {
         for id in ids {
             let Some(call) = self.calls.get(id) else { continue };
             let target = call.key_set(self.roads.sets()).and_then(|set| self.roads.target(set));
@@ -228,7 +216,7 @@ impl Session {
                 Phase::BackingOff { from } => primary.is_none() || primary == from,
             };
             if !stays {
-                self.dispatch(now, id, effects);
+                self.dispatch(now, id, host);
             }
         }
     }
@@ -238,14 +226,14 @@ impl Session {
     }
 
     /// A set that the metaserver calls lost has nobody left to refuse its calls.
-    fn refuse_lost(&mut self, effects: &mut Vec<SessionEffect>) {
+    fn refuse_lost(&mut self, host: &mut impl SessionHost) {
         let (count, view) = (self.roads.sets(), self.roads.view());
         if view.sets.iter().all(|entry| entry.state != SetState::Lost) {
             return;
         }
         let lost = |set| view.set(set).is_some_and(|it| it.state == SetState::Lost);
         for id in self.calls.ids_where(|call| call.key_set(count).is_some_and(lost)) {
-            self.refuse(id, Refusal::Lost, effects);
+            self.refuse(id, Refusal::Lost, host);
         }
     }
 
@@ -265,7 +253,7 @@ impl Session {
         self.fetch.wanted = true;
     }
 
-    pub(super) fn fetch_if_due(&mut self, now: Time, effects: &mut Vec<SessionEffect>) {
+    pub(super) fn fetch_if_due(&mut self, now: Time, host: &mut impl SessionHost) {
         if !self.fetch.wanted || self.fetch.due > now {
             return;
         }
@@ -276,6 +264,6 @@ impl Session {
         self.fetch.wanted = false;
         self.fetch.due = now + self.backoff(self.fetch.asked);
         self.fetch.asked = self.fetch.asked.saturating_add(1);
-        effects.push(SessionEffect::FetchView);
+        host.fetch_view();
     }
 }

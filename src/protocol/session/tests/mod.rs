@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 
 use super::*;
-use crate::protocol::message::Expect;
+use crate::protocol::message::{Expect, Request};
 use crate::protocol::types::{
     Configuration, Epoch, Incarnation, LossEpoch, Op, Origin, Position, ServerId, ViewVersion,
     Written,
