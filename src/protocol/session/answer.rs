@@ -1,6 +1,6 @@
 //! What a session makes of answers and of passed deadlines: retries, and the three outcomes.
 
-use super::call::{Attempt, Call, Identity, Phase};
+use super::call::{Attempt, Call, Phase};
 use super::{AttemptId, CallId, NotDone, Outcome, Session, SessionHost, Unknown};
 use crate::protocol::message::{Answer, Operation, Refusal};
 use crate::protocol::time::Time;
@@ -148,8 +148,10 @@ impl Session {
     ) {
         self.learn_base(set, base);
         let call = self.calls.get_mut(id).expect("a refused call is in flight");
-        let known = call.identity.map(|it| it.base);
-        call.identity = call.identity.map(|it| Identity { base, ..it });
+        let known = call.request.origin.map(|it| it.base);
+        if let Some(origin) = &mut call.request.origin {
+            origin.base = base;
+        }
         if known < Some(base) {
             self.dispatch(now, id, host);
         } else {
@@ -198,15 +200,15 @@ impl Session {
         let mut strays = false;
         for attempt in call.open.iter() {
             self.attempts.remove(attempt.id.0);
-            if let (Some(link), Some(identity)) = (attempt.link, call.identity) {
-                self.strays.insert(attempt.id, (link, identity.number));
+            if let (Some(link), Some(origin)) = (attempt.link, call.request.origin) {
+                self.strays.insert(attempt.id, (link, origin.number));
                 strays = true;
             }
         }
-        if let Some(identity) = call.identity
+        if let Some(origin) = call.request.origin
             && !strays
         {
-            self.unanswered.remove(identity.number);
+            self.unanswered.remove(origin.number);
         }
         host.complete(id, &call.request.operation, outcome);
         self.calls.remove(id);

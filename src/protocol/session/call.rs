@@ -6,7 +6,7 @@
 use super::{AttemptId, Waiting};
 use crate::protocol::message::{AckLevel, Operation, ReadLevel, Refusal, Request};
 use crate::protocol::time::Time;
-use crate::protocol::types::{KeySet, LinkId, Member, RequestNumber, Revision, WorkerId};
+use crate::protocol::types::{KeySet, LinkId, Member, WorkerId};
 
 /// Where a call stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Hash)]
@@ -92,17 +92,10 @@ impl Attempts {
     }
 }
 
-/// What a write takes along over all its attempts.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Hash)]
-pub(super) struct Identity {
-    pub(super) number: RequestNumber,
-    pub(super) base: Revision,
-}
-
 /// An operation in flight.
 #[derive(Clone, Debug, Eq, PartialEq, Hash)]
 pub(super) struct Call {
-    /// What is sent; its origin is that of the last attempt.
+    /// What is sent; a write that was sent keeps the number and the base of its origin.
     pub(super) request: Request,
     /// The key set it belongs to, once their number is known.
     set: Option<KeySet>,
@@ -110,8 +103,6 @@ pub(super) struct Call {
     /// Its entry in the session's timers.
     pub(super) timer: Time,
     pub(super) phase: Phase,
-    /// Of a write that was sent.
-    pub(super) identity: Option<Identity>,
     pub(super) open: Attempts,
     /// Refusals and failed dials so far, for the backoff.
     pub(super) setbacks: u32,
@@ -132,7 +123,6 @@ impl Call {
             deadline,
             timer: deadline,
             phase: Phase::NoPrimary,
-            identity: None,
             open: Attempts::default(),
             setbacks: 0,
             refusal: None,
@@ -140,6 +130,7 @@ impl Call {
     }
 
     /// The key set it belongs to, of `count`; none while `count` is 0.
+    #[inline]
     pub(super) fn key_set(&self, count: u16) -> Option<KeySet> {
         let known = self.set;
         known.or_else(|| (count > 0).then(|| self.request.operation.key_set(count)))
@@ -161,11 +152,13 @@ impl Call {
     }
 
     /// The unanswered attempt on `link`, if any.
+    #[inline]
     pub(super) fn open_on(&self, link: LinkId) -> Option<AttemptId> {
         self.open.iter().find(|it| it.link == Some(link)).map(|it| it.id)
     }
 
     /// Takes the attempt that was answered out of the open ones.
+    #[inline]
     pub(super) fn close(&mut self, attempt: AttemptId) -> Option<Attempt> {
         self.open.remove(attempt)
     }

@@ -18,6 +18,7 @@ pub(super) struct Calls {
 }
 
 impl Calls {
+    #[inline]
     pub(super) fn len(&self) -> usize {
         self.slots.len() - self.free.len()
     }
@@ -35,25 +36,30 @@ impl Calls {
         self.slots[slot as usize] = Some((id, call));
     }
 
+    #[inline]
     pub(super) fn get(&self, id: CallId) -> Option<&Call> {
         self.slots[self.by_id.get(id.0)? as usize].as_ref().map(|(_, call)| call)
     }
 
+    #[inline]
     pub(super) fn get_mut(&mut self, id: CallId) -> Option<&mut Call> {
         self.with_slot(id).map(|(_, call)| call)
     }
 
     /// A call, and the slot in which it lies.
+    #[inline]
     pub(super) fn with_slot(&mut self, id: CallId) -> Option<(Slot, &mut Call)> {
         let slot = self.by_id.get(id.0)?;
         self.slots[slot as usize].as_mut().map(|(_, call)| (slot, call))
     }
 
     /// The call that lies in `slot`.
+    #[inline]
     pub(super) fn at(&mut self, slot: Slot) -> Option<(CallId, &mut Call)> {
         self.slots.get_mut(slot as usize)?.as_mut().map(|(id, call)| (*id, call))
     }
 
+    #[inline]
     pub(super) fn remove(&mut self, id: CallId) {
         let slot = self.by_id.remove(id.0).expect("a call completes once");
         self.slots[slot as usize] = None;

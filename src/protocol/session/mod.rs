@@ -300,21 +300,13 @@ impl Session {
     /// Sets the timer of a call that waits for someone else: patience, or its deadline.
     fn rest(&mut self, now: Time, id: CallId) {
         let call = self.calls.get_mut(id).expect("a call in flight rests");
-        self.timers.drop(call.timer, id);
-        call.timer = (now + self.settings.patience).min(call.deadline);
-        if call.timer < call.deadline {
-            self.timers.rest(call.timer, id);
-        } else {
-            self.timers.set(call.timer, id);
-        }
+        self.timers.rest(id, call, now + self.settings.patience);
     }
 
     /// Moves the one timer of a call, which never lies beyond its deadline.
     fn set_timer(&mut self, id: CallId, due: Time) {
         let call = self.calls.get_mut(id).expect("a timer is set for a call in flight");
-        self.timers.drop(call.timer, id);
-        call.timer = due.min(call.deadline);
-        self.timers.set(call.timer, id);
+        self.timers.set(id, call, due);
     }
 
     /// All that tells this session from another.

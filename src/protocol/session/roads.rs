@@ -43,9 +43,44 @@ pub(super) struct Roads {
     /// Shared by the sessions of a client while they know the same.
     view: Arc<View>,
     dials: BTreeMap<(Member, WorkerId), Dial>,
-    /// By key set: its primary and the link to it, where they were looked up since view or dials
-    /// last changed.
-    found: Vec<Option<(Member, LinkId)>>,
+    /// What was looked up since view or dials last changed.
+    found: Found,
+}
+
+/// The primaries of key sets and the links to them. Many sets share a way: a set's own part is
+/// small, so that those of many sessions stay in the processor's cache.
+#[derive(Clone, Debug, Default)]
+struct Found {
+    /// By key set: one more than the place of its way; 0 where it was not looked up.
+    by_set: Vec<u16>,
+    ways: Vec<(Member, LinkId)>,
+}
+
+impl Found {
+    #[inline]
+    fn get(&self, set: KeySet) -> Option<(Member, LinkId)> {
+        let place = usize::from(*self.by_set.get(usize::from(set.0))?).checked_sub(1)?;
+        Some(self.ways[place])
+    }
+
+    fn note(&mut self, set: KeySet, way: (Member, LinkId)) {
+        let index = usize::from(set.0);
+        if self.by_set.len() <= index {
+            self.by_set.resize(index + 1, 0);
+        }
+        let known = self.ways.iter().position(|it| *it == way);
+        let place = known.unwrap_or_else(|| {
+            self.ways.push(way);
+            self.ways.len() - 1
+        });
+        // There are no more ways than key sets.
+        self.by_set[index] = u16::try_from(place + 1).unwrap_or_default();
+    }
+
+    fn clear(&mut self) {
+        self.by_set.clear();
+        self.ways.clear();
+    }
 }
 
 impl Roads {
@@ -54,22 +89,21 @@ impl Roads {
     }
 
     /// The number of key sets; 0 while no view is known. Once known it never changes.
+    #[inline]
     pub(super) fn sets(&self) -> u16 {
         u16::try_from(self.view.sets.len()).unwrap_or(u16::MAX)
     }
 
     /// The primary of a key set and the link to it, where the link is up.
+    #[inline]
     pub(super) fn way(&mut self, set: KeySet) -> Option<(Member, LinkId)> {
-        let index = usize::from(set.0);
-        if let Some(&Some(way)) = self.found.get(index) {
-            return Some(way);
-        }
+        self.found.get(set).or_else(|| self.look_up(set))
+    }
+
+    fn look_up(&mut self, set: KeySet) -> Option<(Member, LinkId)> {
         let Target { peer, worker, .. } = self.target(set)?;
         let Some(Dial::Up { link }) = self.dial(peer, worker) else { return None };
-        if self.found.len() <= index {
-            self.found.resize(index + 1, None);
-        }
-        self.found[index] = Some((peer, link));
+        self.found.note(set, (peer, link));
         Some((peer, link))
     }
 

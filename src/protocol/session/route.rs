@@ -5,7 +5,8 @@
 
 use std::sync::Arc;
 
-use super::call::{Identity, Phase};
+use super::call::Phase;
+use super::calls::Slot;
 use super::roads::{Dial, Target};
 use super::{AttemptId, CallId, Session, SessionHost};
 use crate::protocol::message::Refusal;
@@ -26,13 +27,13 @@ pub(super) struct Fetch {
 impl Session {
     /// Brings a call as far as it can get now.
     pub(super) fn dispatch(&mut self, now: Time, id: CallId, host: &mut impl SessionHost) {
-        let call = self.calls.get_mut(id).expect("a call in flight is dispatched");
+        let (slot, call) = self.calls.with_slot(id).expect("a call in flight is dispatched");
         let Some(set) = call.placed(self.roads.sets()) else {
             self.wait_for_primary(now, id);
             return;
         };
         if let Some((peer, link)) = self.roads.way(set) {
-            self.send(now, id, set, peer, link, host);
+            self.send(now, (id, slot), set, (peer, link), host);
         } else if self.roads.view().set(set).is_none() {
             self.refuse(id, Refusal::UnknownSet, host);
         } else if let Some(target) = self.roads.target(set) {
@@ -84,37 +85,38 @@ impl Session {
     fn send(
         &mut self,
         now: Time,
-        id: CallId,
+        (id, slot): (CallId, Slot),
         set: KeySet,
-        peer: Member,
-        link: LinkId,
+        (peer, link): (Member, LinkId),
         host: &mut impl SessionHost,
     ) {
-        let (slot, call) = self.calls.with_slot(id).expect("a call in flight is sent");
+        let (_, call) = self.calls.at(slot).expect("a call in flight is sent");
+        let due = now + self.settings.patience;
         if let Some(attempt) = call.open_on(link) {
             call.phase = Phase::Sent { attempt };
-            self.rest(now, id);
+            self.timers.rest(id, call, due);
             return;
         }
-        if call.is_write() && call.identity.is_none() {
-            self.number_last = RequestNumber(self.number_last.0 + 1);
-            let base = self.bases.get(usize::from(set.0)).copied().unwrap_or_default();
-            call.identity = Some(Identity { number: self.number_last, base });
-            self.unanswered.add(self.number_last);
+        if call.is_write() {
+            let origin = call.request.origin.get_or_insert_with(|| {
+                self.number_last = RequestNumber(self.number_last.0 + 1);
+                self.unanswered.add(self.number_last);
+                Origin {
+                    session: self.settings.session,
+                    number: self.number_last,
+                    answered_below: self.number_last,
+                    base: self.bases.get(usize::from(set.0)).copied().unwrap_or_default(),
+                }
+            });
+            let lowest = self.unanswered.lowest();
+            origin.answered_below = lowest.expect("a sent write is itself unanswered");
         }
-        let answered_below = self.unanswered.lowest();
-        call.request.origin = call.identity.map(|Identity { number, base }| Origin {
-            session: self.settings.session,
-            number,
-            answered_below: answered_below.expect("a sent write is itself unanswered"),
-            base,
-        });
         self.attempt_last = AttemptId(self.attempt_last.0 + 1);
         let view = self.roads.view();
         call.opened(self.attempt_last, peer, link, |member| view.is_dead(member));
         self.attempts.insert(self.attempt_last.0, slot);
         host.send(link, self.attempt_last, &call.request);
-        self.rest(now, id);
+        self.timers.rest(id, call, due);
     }
 
     pub(super) fn on_link_up(

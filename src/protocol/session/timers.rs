@@ -11,6 +11,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use super::CallId;
+use super::call::Call;
 use super::calls::Calls;
 use crate::protocol::time::Time;
 
@@ -26,21 +27,27 @@ pub(super) struct Timers {
 }
 
 impl Timers {
-    /// Adds the timer of a call that rests. The call's earlier timer was dropped.
-    pub(super) fn rest(&mut self, due: Time, id: CallId) {
-        if self.resting.back().is_none_or(|&last| last < (due, id)) {
+    /// Moves the timer of a call that rests until `due`, or its deadline.
+    #[inline]
+    pub(super) fn rest(&mut self, id: CallId, call: &mut Call, due: Time) {
+        if due < call.deadline && self.resting.back().is_none_or(|&last| last < (due, id)) {
+            self.drop(call.timer, id);
+            call.timer = due;
             self.resting.push_back((due, id));
         } else {
-            self.others.insert((due, id));
+            self.set(id, call, due);
         }
     }
 
-    /// Adds any other timer.
-    pub(super) fn set(&mut self, due: Time, id: CallId) {
-        self.others.insert((due, id));
+    /// Moves any other timer of a call, which never lies beyond its deadline.
+    pub(super) fn set(&mut self, id: CallId, call: &mut Call, due: Time) {
+        self.drop(call.timer, id);
+        call.timer = due.min(call.deadline);
+        self.others.insert((call.timer, id));
     }
 
     /// Drops a timer; the call says so by another timer, or by being gone.
+    #[inline]
     pub(super) fn drop(&mut self, due: Time, id: CallId) {
         if !self.others.is_empty() {
             self.others.remove(&(due, id));
@@ -48,6 +55,7 @@ impl Timers {
     }
 
     /// The first timer of all. The front of the queue is alive.
+    #[inline]
     pub(super) fn first(&self) -> Option<(Time, CallId)> {
         match (self.resting.front(), self.others.first()) {
             (Some(&resting), Some(&other)) => Some(resting.min(other)),
@@ -56,6 +64,7 @@ impl Timers {
     }
 
     /// Brings a timer that is alive to the front of the queue.
+    #[inline]
     pub(super) fn trim(&mut self, calls: &Calls) {
         let alive = |&(due, id): &(Time, CallId)| calls.get(id).is_some_and(|it| it.timer == due);
         while self.resting.front().is_some_and(|first| !alive(first)) {

@@ -27,6 +27,7 @@ pub(super) struct Window {
 }
 
 impl Window {
+    #[inline]
     pub(super) fn get(&self, number: u64) -> Option<u32> {
         match self.places.get(self.place(number)) {
             Some(&(found, slot)) if found == number && number != VACANT => Some(slot),
@@ -38,6 +39,7 @@ impl Window {
     ///
     /// # Panics
     /// If it is there already.
+    #[inline]
     pub(super) fn insert(&mut self, number: u64, slot: u32) {
         assert!(number != VACANT, "numbers start low and grow");
         assert!(self.get(number).is_none(), "a number is never reused");
@@ -48,6 +50,7 @@ impl Window {
         self.place_in(number, slot);
     }
 
+    #[inline]
     pub(super) fn remove(&mut self, number: u64) -> Option<u32> {
         let place = self.place(number);
         let slot = match self.places.get_mut(place) {
@@ -61,11 +64,13 @@ impl Window {
         Some(slot)
     }
 
+    #[inline]
     fn place(&self, number: u64) -> usize {
         number as usize & self.places.len().wrapping_sub(1)
     }
 
     /// Of two that want one place, the higher number has it.
+    #[inline]
     fn place_in(&mut self, number: u64, slot: u32) {
         let place = self.place(number);
         let (found, other) = self.places[place];
