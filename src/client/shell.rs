@@ -11,7 +11,7 @@
 //! the session's slot and the attempt.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::rc::Rc;
 
 use super::answers::result_of;
 use super::asks::Asks;
@@ -53,7 +53,7 @@ pub(super) struct Shell<T: Transport> {
     sessions: Vec<Option<Box<Hosted>>>,
     pipes: Pipes,
     /// Shared by the sessions while they know the same.
-    view: Arc<View>,
+    view: Rc<View>,
     views: Vec<(Time, ViewReply)>,
     /// No session wants a tick before this time; it may be earlier than needed.
     sessions_due: Option<Time>,
@@ -101,7 +101,7 @@ impl<T: Transport> Shell<T> {
             asks: Asks::new(metaserver),
             sessions: Vec::new(),
             pipes: Pipes::default(),
-            view: Arc::default(),
+            view: Rc::default(),
             views: Vec::new(),
             sessions_due: None,
             found: Vec::new(),
@@ -263,9 +263,9 @@ impl<T: Transport> Shell<T> {
     fn on_view(&mut self, now: Time, view: View) {
         self.finder.on_view();
         if self.view.sets.is_empty() || view.covers(&self.view) {
-            self.view = Arc::new(view);
+            self.view = Rc::new(view);
         } else {
-            Arc::make_mut(&mut self.view).merge(&view.as_update());
+            Rc::make_mut(&mut self.view).merge(&view.as_update());
         }
         for server in &self.view.servers {
             if let Some(&address) = server.workers.first() {

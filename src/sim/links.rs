@@ -1,7 +1,7 @@
 //! Connections in the world: dialling, what arrives on them, and how their ends learn that they
 //! are gone.
 
-use std::sync::Arc;
+use std::rc::Rc;
 
 use super::network::{Channel, Payload, Phase, Side};
 use super::node::{Host, Input, ServerProcess, Target, Wanted};
@@ -449,7 +449,7 @@ impl World {
         let Some(node) = self.clients.get_mut(&client) else { return };
         node.running.asking = false;
         let process = node.running.number;
-        let input = Input::Client(SessionInput::ViewLearned(Arc::new(view)));
+        let input = Input::Client(SessionInput::ViewLearned(Rc::new(view)));
         self.hand_in(Node::Client(client), process, input);
     }
 }

@@ -85,7 +85,7 @@ impl Session {
         configuration: Option<&Configuration>,
         host: &mut impl SessionHost,
     ) {
-        let call = self.calls.get_mut(id).expect("an open attempt belongs to a call");
+        let call = self.calls.change(id).expect("an open attempt belongs to a call");
         let set = call.key_set(self.roads.sets()).expect("a call that was sent is placed");
         let by = call.open.iter().find(|it| it.link == Some(link)).map(|it| it.member);
         let Some(lost) = call.lose(link) else { return };
@@ -111,7 +111,7 @@ impl Session {
         refusal: Refusal,
         host: &mut impl SessionHost,
     ) {
-        let call = self.calls.get_mut(id).expect("a refused call is in flight");
+        let call = self.calls.change(id).expect("a refused call is in flight");
         match verdict_of(&refusal) {
             Verdict::Final => self.refuse(id, refusal, host),
             Verdict::Elsewhere => {
@@ -147,7 +147,7 @@ impl Session {
         host: &mut impl SessionHost,
     ) {
         self.learn_base(set, base);
-        let call = self.calls.get_mut(id).expect("a refused call is in flight");
+        let call = self.calls.change(id).expect("a refused call is in flight");
         let known = call.request.origin.map(|it| it.base);
         if let Some(origin) = &mut call.request.origin {
             origin.base = base;
@@ -161,7 +161,7 @@ impl Session {
 
     /// Lets a call rest until its next turn, or until another primary than `from` is named.
     fn back_off(&mut self, now: Time, id: CallId, from: Option<Member>) {
-        let call = self.calls.get_mut(id).expect("a call in flight backs off");
+        let call = self.calls.change(id).expect("a call in flight backs off");
         call.phase = Phase::BackingOff { from };
         let setbacks = call.setbacks;
         call.setbacks = setbacks.saturating_add(1);
@@ -181,7 +181,7 @@ impl Session {
     }
 
     pub(super) fn on_deadline(&mut self, id: CallId, host: &mut impl SessionHost) {
-        let call = self.calls.get_mut(id).expect("a deadline belongs to a call in flight");
+        let call = self.calls.change(id).expect("a deadline belongs to a call in flight");
         let waiting = call.phase.waiting();
         let outcome = if call.may_be_done() {
             Outcome::Unknown(Unknown::Deadline { waiting })

@@ -42,7 +42,7 @@ impl Calls {
     }
 
     #[inline]
-    pub(super) fn get_mut(&mut self, id: CallId) -> Option<&mut Call> {
+    pub(super) fn change(&mut self, id: CallId) -> Option<&mut Call> {
         self.with_slot(id).map(|(_, call)| call)
     }
 

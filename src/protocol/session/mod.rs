@@ -19,7 +19,7 @@
 
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
+use std::rc::Rc;
 
 use super::Machine;
 use super::message::{Answer, Operation, Refusal};
@@ -104,7 +104,7 @@ pub enum SessionInput {
     /// The answer to the attempt `Send` named.
     Answer { link: LinkId, attempt: AttemptId, answer: Answer },
     /// A view, asked for or not.
-    ViewLearned(Arc<View>),
+    ViewLearned(Rc<View>),
 }
 
 /// How an operation ended.
@@ -299,13 +299,13 @@ impl Session {
 
     /// Sets the timer of a call that waits for someone else: patience, or its deadline.
     fn rest(&mut self, now: Time, id: CallId) {
-        let call = self.calls.get_mut(id).expect("a call in flight rests");
+        let call = self.calls.change(id).expect("a call in flight rests");
         self.timers.rest(id, call, now + self.settings.patience);
     }
 
     /// Moves the one timer of a call, which never lies beyond its deadline.
     fn set_timer(&mut self, id: CallId, due: Time) {
-        let call = self.calls.get_mut(id).expect("a timer is set for a call in flight");
+        let call = self.calls.change(id).expect("a timer is set for a call in flight");
         self.timers.set(id, call, due);
     }
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::rc::Rc;
 
 use crate::protocol::time::Time;
 use crate::protocol::types::{Configuration, KeySet, LinkId, Member, WorkerId};
@@ -41,7 +41,7 @@ pub(super) struct Target {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Roads {
     /// Shared by the sessions of a client while they know the same.
-    view: Arc<View>,
+    view: Rc<View>,
     dials: BTreeMap<(Member, WorkerId), Dial>,
     /// What was looked up since view or dials last changed.
     found: Found,
@@ -134,7 +134,7 @@ impl Roads {
     }
 
     /// Takes in a view; whether it was news.
-    pub(super) fn learn(&mut self, view: Arc<View>) -> bool {
+    pub(super) fn learn(&mut self, view: Rc<View>) -> bool {
         self.found.clear();
         let changed = if self.view.sets.is_empty() {
             self.view = view;
@@ -144,7 +144,7 @@ impl Roads {
             if view.covers(&self.view) {
                 self.view = view;
             } else {
-                Arc::make_mut(&mut self.view).merge(&view.as_update());
+                Rc::make_mut(&mut self.view).merge(&view.as_update());
             }
             self.view.version > version
         };
@@ -174,7 +174,7 @@ impl Roads {
         // The version stays: the rest of the view is as old as it was.
         let version = self.view.version;
         let update = Update { version, sets: vec![entry], ..Update::default() };
-        Arc::make_mut(&mut self.view).merge(&update);
+        Rc::make_mut(&mut self.view).merge(&update);
         true
     }
 }

@@ -3,7 +3,7 @@
 //! A call goes to the primary that the newest known configuration names. When that changes, an
 //! unanswered call goes to the new primary at once, and its first attempt stays open.
 
-use std::sync::Arc;
+use std::rc::Rc;
 
 use super::call::Phase;
 use super::calls::Slot;
@@ -78,7 +78,7 @@ impl Session {
     }
 
     fn enter(&mut self, id: CallId, phase: Phase) {
-        self.calls.get_mut(id).expect("a call in flight changes its phase").phase = phase;
+        self.calls.change(id).expect("a call in flight changes its phase").phase = phase;
     }
 
     /// Sends a call, unless its attempt on this very link is still unanswered.
@@ -161,7 +161,7 @@ impl Session {
         self.drop_strays(|_, on| on == link);
         let mut unsent = Vec::new();
         for id in self.calls.ids_where(|call| call.open_on(link).is_some()) {
-            let call = self.calls.get_mut(id).expect("it was just found");
+            let call = self.calls.change(id).expect("it was just found");
             let Some(lost) = call.lose(link) else { continue };
             self.attempts.remove(lost.0);
             if call.phase == (Phase::Sent { attempt: lost }) {
@@ -176,7 +176,7 @@ impl Session {
         }
     }
 
-    pub(super) fn on_view(&mut self, now: Time, view: Arc<View>, host: &mut impl SessionHost) {
+    pub(super) fn on_view(&mut self, now: Time, view: Rc<View>, host: &mut impl SessionHost) {
         let changed = self.roads.learn(view);
         if changed {
             self.fetch.asked = 0;
