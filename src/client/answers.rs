@@ -59,6 +59,15 @@ pub struct Count {
     pub value: i64,
 }
 
+/// How an operation ended, for whom the answer itself will do. An outcome of `None` is the
+/// client's own end.
+pub(super) fn result_of(operation: &Operation, outcome: Option<Outcome>) -> Result<Answer> {
+    match outcome {
+        Some(Outcome::Done(answer)) if !matches!(answer, Answer::Rejected { .. }) => Ok(answer),
+        other => Subject::of(operation).answer(other),
+    }
+}
+
 /// An operation in words, for errors: what it does, and on which name.
 #[derive(Clone, Debug)]
 pub(super) struct Subject {

@@ -1,6 +1,5 @@
 //! The handles that programs hold: `Client` and `Session`.
 
-use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -17,11 +16,13 @@ use tokio::sync::oneshot;
 use super::answers::{CasAnswer, Count, Deleted, Read, Subject, Write};
 use super::asks::AskError;
 use super::error::Result;
+use super::mailbox::{Command, Mailbox, Reader};
 use super::options::{ClientOptions, ConnectError};
+use super::pipeline::{Batch, Pipeline};
 use super::pool::SessionSlot;
 use super::quic::QuicTransport;
 use super::scan::{Scan, ScanOptions};
-use super::shell::{Command, Mailbox, Reader, SLOTS_MAX, Shell};
+use super::shell::{SLOTS_MAX, Shell};
 use super::transport::{Events, Transport};
 use crate::clock;
 use crate::net::Credentials;
@@ -322,18 +323,35 @@ impl Session {
     /// the order given. Beyond the session's limit of operations in flight the rest waits.
     pub async fn batch(&self, operations: Vec<Operation>) -> Vec<Result<Answer>> {
         let window = (self.open.client.shared.outstanding_max / 2).max(1);
-        let mut results = Vec::with_capacity(operations.len());
-        let mut flying = VecDeque::new();
-        for operation in operations {
-            if flying.len() == window {
-                results.extend(land(&mut flying).await);
+        let mut results: Vec<Option<Result<Answer>>> = operations.iter().map(|_| None).collect();
+        let mut rest = (0..).zip(operations);
+        let mut pipeline = self.pipeline();
+        let mut ended = Vec::new();
+        loop {
+            for (number, operation) in rest.by_ref().take(window - pipeline.in_flight()) {
+                pipeline.submit(operation, number);
             }
-            flying.push_back(self.begin(operation));
+            if pipeline.in_flight() == 0 {
+                break;
+            }
+            pipeline.next_batch(&mut ended).await;
+            for (number, result) in ended.drain(..) {
+                results[number as usize] = Some(result);
+            }
         }
-        while let Some(result) = land(&mut flying).await {
-            results.push(result);
-        }
-        results
+        results.into_iter().map(|result| result.expect("every operation ends")).collect()
+    }
+
+    /// The cheapest way to keep many operations in flight from one task.
+    #[must_use]
+    pub fn pipeline(&self) -> Pipeline {
+        Pipeline::new(self.clone())
+    }
+
+    /// Submits a pipeline's operations.
+    pub(super) fn begin_all(&self, batch: Batch) {
+        let (slot, by) = (self.open.slot, by(self.timeout));
+        self.open.client.shared.mailbox.post(Command::Begin { slot, batch, by });
     }
 
     /// Submits one operation at once, before the future is first polled: so a program keeps
@@ -362,11 +380,6 @@ impl Session {
         })?;
         Ok(u16::try_from(view.sets.len()).unwrap_or(u16::MAX))
     }
-}
-
-/// Waits for the oldest operation in flight.
-async fn land<F: Future>(flying: &mut VecDeque<F>) -> Option<F::Output> {
-    Some(flying.pop_front()?.await)
 }
 
 /// Waits for `future` on this thread, without any runtime.

@@ -4,7 +4,6 @@
 //! and leaves in one write when the loop waits again.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -26,8 +25,8 @@ const QUEUE_BYTES_MAX: usize = 16 << 20;
 /// How long the end of a client waits until the other sides know.
 const FAREWELL_MAX: Duration = Duration::from_millis(100);
 
-/// Links that are up.
-type Links = Rc<RefCell<HashMap<LinkId, Connection>>>;
+/// Links that are up, by link. They are few, and change rarely.
+type Links = Rc<RefCell<Vec<(LinkId, Connection)>>>;
 
 /// Connections over QUIC.
 pub(super) struct QuicTransport {
@@ -68,10 +67,16 @@ impl QuicTransport {
             .map_err(|error| error.to_string())?;
         Ok(socket.insert(Rc::new(bound)).clone())
     }
+}
 
-    fn connection(&self, link: LinkId) -> Option<Connection> {
-        self.links.borrow().get(&link).cloned()
-    }
+fn connection(links: &[(LinkId, Connection)], link: LinkId) -> Option<&Connection> {
+    let index = links.binary_search_by_key(&link, |(link, _)| *link).ok()?;
+    Some(&links[index].1)
+}
+
+fn note(links: &mut Vec<(LinkId, Connection)>, link: LinkId, connection: Connection) {
+    let index = links.partition_point(|(known, _)| *known < link);
+    links.insert(index, (link, connection));
 }
 
 impl Transport for QuicTransport {
@@ -90,20 +95,21 @@ impl Transport for QuicTransport {
                 Ok(connection) => {
                     let ack = connection.ack();
                     let (from, bases) = (ack.from, ack.bases.clone());
-                    links.borrow_mut().insert(link, connection.clone());
+                    note(&mut links.borrow_mut(), link, connection.clone());
                     events.push(Event::Up { link, peer: from, bases });
                     let handler = Handler { link, events: events.clone() };
                     connection.run(handler).await.to_string()
                 }
                 Err(error) => format!("{} at {}: {error}", endpoint.identity, endpoint.address),
             };
-            links.borrow_mut().remove(&link);
+            links.borrow_mut().retain(|(known, _)| *known != link);
             events.push(Event::Down { link, reason });
         });
     }
 
     fn send(&mut self, link: LinkId, id: u64, request: &Request) {
-        let Some(connection) = self.connection(link) else { return };
+        let links = self.links.borrow();
+        let Some(connection) = connection(&links, link) else { return };
         let refused = |refusal| Event::Answer { link, id, answer: Answer::Refused(refusal) };
         if connection.queued_bytes() > QUEUE_BYTES_MAX {
             self.events.push(refused(Refusal::Busy));
@@ -122,7 +128,8 @@ impl Transport for QuicTransport {
     }
 
     fn ask(&mut self, link: LinkId, id: u64, request: &MetaRequest) {
-        let Some(connection) = self.connection(link) else { return };
+        let links = self.links.borrow();
+        let Some(connection) = connection(&links, link) else { return };
         let sent = connection.send(Lane::Control, |buffer, limits| {
             wire::encode_meta_request(buffer, limits, id, request)
         });

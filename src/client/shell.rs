@@ -1,7 +1,7 @@
 //! The client's loop: session machines on one side, the transport on the other.
 //!
 //! ```text
-//!   any thread --Command--> Mailbox --+                    +--> replies (oneshot)
+//!   any thread --Command--> Mailbox --+                    +--> replies (oneshot, pipelines)
 //!                                     +--> Shell::turn ----+
 //!   network ----Event-----> Events ---+   (all that came)  +--> Transport
 //! ```
@@ -10,22 +10,24 @@
 //! tasks leave in one write. An answer finds its session by the request's number, which holds
 //! the session's slot and the attempt.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, PoisonError};
+use std::net::SocketAddr;
+use std::rc::Rc;
 
-use tokio::sync::{Notify, oneshot};
-
-use super::asks::{AskReply, Asks};
+use super::answers::result_of;
+use super::asks::Asks;
+use super::debts::{Debt, Debts};
 use super::finder::{Finder, VIEW_QUESTION};
+use super::mailbox::{Command, Mailbox, ViewReply};
+use super::pipeline::Pipes;
 use super::pool::{Asker, Pool, SessionSlot, Wish};
 use super::transport::{Endpoint, Event, Events, Transport};
 use crate::protocol::Machine;
-use crate::protocol::message::{MetaAnswer, MetaRequest, Operation};
+use crate::protocol::message::{MetaAnswer, Operation, Request};
 use crate::protocol::session::{
-    AttemptId, CallId, Outcome, Session, SessionEffect, SessionInput, SessionSettings,
+    AttemptId, CallId, Outcome, Session, SessionHost, SessionInput, SessionSettings,
 };
 use crate::protocol::time::{Span, Time};
-use crate::protocol::types::Member;
+use crate::protocol::types::{LinkId, Member, WorkerId};
 use crate::protocol::view::View;
 
 /// Bits of a request's number that hold the attempt; the rest holds the session's slot.
@@ -34,122 +36,51 @@ const ATTEMPT_BITS: u32 = 40;
 /// The most sessions that a client opens in its life.
 pub(super) const SLOTS_MAX: u32 = 1 << (64 - ATTEMPT_BITS);
 
-/// What handles ask of the loop.
-pub(super) enum Command {
-    Open {
-        slot: SessionSlot,
-        settings: SessionSettings,
-    },
-    Submit {
-        slot: SessionSlot,
-        operation: Operation,
-        by: Time,
-        reply: oneshot::Sender<Outcome>,
-    },
-    Close {
-        slot: SessionSlot,
-    },
-    Ask {
-        request: MetaRequest,
-        by: Time,
-        reply: AskReply,
-    },
-    /// The newest view that the client knows, as soon as it knows any.
-    View {
-        by: Time,
-        reply: ViewReply,
-    },
-    Stop {
-        done: Option<oneshot::Sender<()>>,
-    },
-}
-
-/// A view, or why none was found.
-pub(super) type ViewReply = oneshot::Sender<Result<View, String>>;
-
-/// Commands on their way into the loop.
-pub(super) struct Mailbox {
-    /// None once the loop has ended: what comes then is dropped, and its replies with it.
-    commands: Mutex<Option<Vec<Command>>>,
-    notify: Notify,
-    /// Why the last dial failed.
-    failure: Mutex<Option<String>>,
-}
-
-impl Default for Mailbox {
-    fn default() -> Mailbox {
-        Mailbox {
-            commands: Mutex::new(Some(Vec::new())),
-            notify: Notify::new(),
-            failure: Mutex::default(),
-        }
-    }
-}
-
-/// Closes a mailbox when its loop ends, however it ends.
-pub(super) struct Reader(pub(super) std::sync::Arc<Mailbox>);
-
-impl Drop for Reader {
-    fn drop(&mut self) {
-        let commands = &self.0.commands;
-        let unread = commands.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // Dropped without the lock, because a command may own the last handle of something.
-        drop(unread);
-    }
-}
-
-impl Mailbox {
-    pub(super) fn post(&self, command: Command) {
-        let mut commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
-        match &mut *commands {
-            Some(commands) => {
-                if commands.is_empty() {
-                    self.notify.notify_one();
-                }
-                commands.push(command);
-            }
-            None => drop(command),
-        }
-    }
-
-    pub(super) fn failure(&self) -> Option<String> {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn set_failure(&self, failure: Option<String>) {
-        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
-    }
-
-    /// Takes all commands, oldest first, into an empty `into`.
-    fn take(&self, into: &mut Vec<Command>) {
-        let mut commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(commands) = &mut *commands {
-            std::mem::swap(commands, into);
-        }
-    }
-}
-
 /// A session and the calls that it owes answers to.
 struct Hosted {
     machine: Session,
-    replies: HashMap<CallId, oneshot::Sender<Outcome>>,
-    call_last: u64,
+    debts: Debts,
 }
 
 /// The state of the loop.
-pub(super) struct Shell<T> {
+pub(super) struct Shell<T: Transport> {
     transport: T,
     cluster: String,
     pool: Pool,
     finder: Finder,
     asks: Asks,
-    sessions: BTreeMap<SessionSlot, Hosted>,
-    view: View,
+    /// By slot; none once a session is closed.
+    sessions: Vec<Option<Box<Hosted>>>,
+    pipes: Pipes,
+    /// Shared by the sessions while they know the same.
+    view: Rc<View>,
     views: Vec<(Time, ViewReply)>,
     /// No session wants a tick before this time; it may be earlier than needed.
     sessions_due: Option<Time>,
-    /// Spare memory of a turn.
-    effects: Vec<SessionEffect>,
+    /// Spare memory of an input.
+    found: Vec<SessionInput>,
+}
+
+/// Whoever still waits is told that the client is closed.
+impl<T: Transport> Drop for Shell<T> {
+    fn drop(&mut self) {
+        for hosted in self.sessions.drain(..).flatten() {
+            hosted.end(&mut self.pipes);
+        }
+        self.pipes.land();
+    }
+}
+
+impl Hosted {
+    /// The session is over, and with it what it has in flight.
+    fn end(self, pipes: &mut Pipes) {
+        for (call, debt) in self.debts.into_all() {
+            // A reply that is dropped says the same.
+            let Debt::Piped { pipe, tag } = debt else { continue };
+            let Some(operation) = self.machine.operation(call) else { continue };
+            pipes.end(pipe, tag, result_of(operation, None));
+        }
+    }
 }
 
 impl<T: Transport> Shell<T> {
@@ -168,23 +99,28 @@ impl<T: Transport> Shell<T> {
             pool: Pool::default(),
             finder: Finder::new(endpoints, turn),
             asks: Asks::new(metaserver),
-            sessions: BTreeMap::new(),
-            view: View::default(),
+            sessions: Vec::new(),
+            pipes: Pipes::default(),
+            view: Rc::default(),
             views: Vec::new(),
             sessions_due: None,
-            effects: Vec::new(),
+            found: Vec::new(),
         }
     }
 
     /// Runs until it is told to stop, and tells `now` by its own clock.
+    ///
+    /// Time is read once for all that gathered: it serves to end what is overdue, and an answer
+    /// that came is taken before that.
     pub(super) async fn run(mut self, mailbox: &Mailbox, events: &Events, now: fn() -> Time) {
         let (mut commands, mut reported) = (Vec::new(), Vec::new());
         loop {
             mailbox.take(&mut commands);
             events.take(&mut reported);
+            let turn = now();
             for event in reported.drain(..) {
                 self.note_failure(mailbox, &event);
-                self.on_event(now(), event);
+                self.on_event(turn, event);
             }
             for command in commands.drain(..) {
                 if let Command::Stop { done } = command {
@@ -193,9 +129,10 @@ impl<T: Transport> Shell<T> {
                     let _ = done.map(|done| done.send(()));
                     return;
                 }
-                self.on_command(now(), command);
+                self.on_command(turn, command);
             }
-            self.on_time(now());
+            self.on_time(turn);
+            self.pipes.land();
             tokio::select! {
                 biased;
                 () = mailbox.notify.notified() => {}
@@ -222,29 +159,22 @@ impl<T: Transport> Shell<T> {
 
     fn on_command(&mut self, now: Time, command: Command) {
         match command {
-            Command::Open { slot, settings } => {
-                let mut machine = Session::new(settings);
-                if !self.view.sets.is_empty() {
-                    // A machine without calls answers a view with nothing.
-                    machine.handle(
-                        now,
-                        SessionInput::ViewLearned(self.view.clone()),
-                        &mut Vec::new(),
-                    );
-                }
-                let hosted = Hosted { machine, replies: HashMap::new(), call_last: 0 };
-                self.sessions.insert(slot, hosted);
-            }
+            Command::Open { slot, settings } => self.open(now, slot, settings),
             Command::Submit { slot, operation, by, reply } => {
-                let Some(session) = self.sessions.get_mut(&slot) else { return };
-                session.call_last += 1;
-                let call = CallId(session.call_last);
-                session.replies.insert(call, reply);
-                let input = SessionInput::Submit { call, operation, deadline: by };
-                self.feed(now, slot, input);
+                self.submit(now, slot, operation, by, Debt::One(reply));
+            }
+            Command::Begin { slot, batch, by } => {
+                let (landing, operations) = batch.open();
+                let pipe = self.pipes.join(landing, operations.len());
+                for (tag, operation) in operations {
+                    self.submit(now, slot, operation, by, Debt::Piped { pipe, tag });
+                }
             }
             Command::Close { slot } => {
-                self.sessions.remove(&slot);
+                if let Some(hosted) = self.sessions.get_mut(slot.0 as usize).and_then(Option::take)
+                {
+                    hosted.end(&mut self.pipes);
+                }
                 self.pool.forget(slot);
             }
             Command::Ask { request, by, reply } => self.asks.add(now, request, by, reply),
@@ -253,9 +183,37 @@ impl<T: Transport> Shell<T> {
                 self.finder.begin(now);
             }
             Command::View { reply, .. } => {
-                let _ = reply.send(Ok(self.view.clone()));
+                let _ = reply.send(Ok(View::clone(&self.view)));
             }
             Command::Stop { .. } => {}
+        }
+    }
+
+    fn open(&mut self, now: Time, slot: SessionSlot, settings: SessionSettings) {
+        let mut machine = Session::new(settings);
+        if !self.view.sets.is_empty() {
+            // A machine without calls answers a view with nothing.
+            machine.handle(now, SessionInput::ViewLearned(self.view.clone()), &mut Vec::new());
+        }
+        let index = slot.0 as usize;
+        if self.sessions.len() <= index {
+            self.sessions.resize_with(index + 1, || None);
+        }
+        self.sessions[index] = Some(Box::new(Hosted { machine, debts: Debts::default() }));
+    }
+
+    fn submit(&mut self, now: Time, slot: SessionSlot, operation: Operation, by: Time, debt: Debt) {
+        let hosted = self.sessions.get_mut(slot.0 as usize).and_then(Option::as_mut);
+        match (hosted, debt) {
+            (Some(hosted), debt) => {
+                let call = hosted.debts.owe(debt);
+                self.feed(now, slot, SessionInput::Submit { call, operation, deadline: by });
+            }
+            // Nobody has a handle of a closed session; a reply that is dropped says so.
+            (None, Debt::One(_)) => {}
+            (None, Debt::Piped { pipe, tag }) => {
+                self.pipes.end(pipe, tag, result_of(&operation, None));
+            }
         }
     }
 
@@ -288,7 +246,7 @@ impl<T: Transport> Shell<T> {
                 self.feed(now, slot, SessionInput::Answer { link, attempt, answer });
             }
             Event::MetaAnswer { link, id: VIEW_QUESTION, answer } => match answer {
-                MetaAnswer::View(view) if !view.sets.is_empty() => self.on_view(now, &view),
+                MetaAnswer::View(view) if !view.sets.is_empty() => self.on_view(now, view),
                 // Someone who knows no view yet; the next endpoint may.
                 MetaAnswer::View(_)
                 | MetaAnswer::Refused(_)
@@ -302,12 +260,12 @@ impl<T: Transport> Shell<T> {
         }
     }
 
-    fn on_view(&mut self, now: Time, view: &View) {
+    fn on_view(&mut self, now: Time, view: View) {
         self.finder.on_view();
-        if self.view.sets.is_empty() {
-            self.view = view.clone();
+        if self.view.sets.is_empty() || view.covers(&self.view) {
+            self.view = Rc::new(view);
         } else {
-            self.view.merge(&view.as_update());
+            Rc::make_mut(&mut self.view).merge(&view.as_update());
         }
         for server in &self.view.servers {
             if let Some(&address) = server.workers.first() {
@@ -315,22 +273,22 @@ impl<T: Transport> Shell<T> {
             }
         }
         for (_, reply) in self.views.drain(..) {
-            let _ = reply.send(Ok(self.view.clone()));
+            let _ = reply.send(Ok(View::clone(&self.view)));
         }
-        let slots: Vec<SessionSlot> = self.sessions.keys().copied().collect();
-        for slot in slots {
-            self.feed(now, slot, SessionInput::ViewLearned(view.clone()));
+        // All that is known, of which the news is a part, so that all sessions can share it.
+        for slot in self.slots() {
+            self.feed(now, slot, SessionInput::ViewLearned(self.view.clone()));
         }
     }
 
     fn on_time(&mut self, now: Time) {
         if self.sessions_due.is_some_and(|due| due <= now) {
             self.sessions_due = None;
-            let slots: Vec<SessionSlot> = self.sessions.keys().copied().collect();
-            for slot in slots {
-                let due = self.sessions[&slot].machine.deadline();
+            for index in 0..self.sessions.len() {
+                let Some(hosted) = &self.sessions[index] else { continue };
+                let due = hosted.machine.deadline();
                 if due.is_some_and(|due| due <= now) {
-                    self.feed(now, slot, SessionInput::Tick);
+                    self.feed(now, SessionSlot(index as u32), SessionInput::Tick);
                 } else {
                     self.note_deadline(due);
                 }
@@ -341,78 +299,99 @@ impl<T: Transport> Shell<T> {
         }
         self.finder.step(now, &mut self.pool, &mut self.transport);
         self.asks.step(now, &mut self.pool, &mut self.transport);
+        if self.views.is_empty() {
+            return;
+        }
         let failure = self.finder.failure().unwrap_or("no endpoint answers").to_owned();
         for (_, reply) in self.views.extract_if(.., |(by, _)| *by <= now) {
             let _ = reply.send(Err(failure.clone()));
         }
     }
 
-    fn note_deadline(&mut self, due: Option<Time>) {
-        self.sessions_due = self.sessions_due.into_iter().chain(due).min();
+    fn slots(&self) -> Vec<SessionSlot> {
+        let open = self.sessions.iter().enumerate().filter(|(_, hosted)| hosted.is_some());
+        open.map(|(index, _)| SessionSlot(index as u32)).collect()
     }
 
-    /// Hands a session an input and performs what it wants. A dial may find its link already
-    /// up, and is answered as soon as the effects before it are performed.
+    fn note_deadline(&mut self, due: Option<Time>) {
+        self.sessions_due = match (self.sessions_due, due) {
+            (Some(known), Some(due)) => Some(known.min(due)),
+            (known, due) => known.or(due),
+        };
+    }
+
+    /// Hands a session an input, and does what it wants. A dial may find its link already up,
+    /// and is answered as soon as the input is done with.
     fn feed(&mut self, now: Time, slot: SessionSlot, input: SessionInput) {
-        let mut inputs = vec![input];
-        while let Some(input) = inputs.pop() {
-            let Some(session) = self.sessions.get_mut(&slot) else { return };
-            let mut effects = std::mem::take(&mut self.effects);
-            session.machine.handle(now, input, &mut effects);
-            for effect in effects.drain(..) {
-                inputs.extend(self.perform(now, slot, effect));
-            }
-            self.effects = effects;
+        let hosted = self.sessions.get_mut(slot.0 as usize).and_then(Option::as_mut);
+        let Some(hosted) = hosted else { return };
+        let Hosted { machine, debts } = &mut **hosted;
+        let mut host = Host {
+            now,
+            slot,
+            cluster: &self.cluster,
+            transport: &mut self.transport,
+            pool: &mut self.pool,
+            finder: &mut self.finder,
+            pipes: &mut self.pipes,
+            debts,
+            found: &mut self.found,
+        };
+        machine.feed(now, input, &mut host);
+        while let Some(input) = host.found.pop() {
+            machine.feed(now, input, &mut host);
         }
-        let due = self.sessions.get(&slot).and_then(|session| session.machine.deadline());
+        let due = machine.deadline();
         self.note_deadline(due);
     }
+}
 
-    fn perform(
-        &mut self,
-        now: Time,
-        slot: SessionSlot,
-        effect: SessionEffect,
-    ) -> Option<SessionInput> {
-        match effect {
-            SessionEffect::Connect { peer, worker, address } => {
-                let asker = Asker { slot, peer, worker };
-                let endpoint = Endpoint::server(&self.cluster, peer.server, address);
-                self.connect(asker, peer, &endpoint)
-            }
-            SessionEffect::Send { link, attempt, request } => {
-                assert!(attempt.0 >> ATTEMPT_BITS == 0, "a session has fewer attempts");
-                let id = u64::from(slot.0) << ATTEMPT_BITS | attempt.0;
-                self.transport.send(link, id, &request);
-                None
-            }
-            SessionEffect::FetchView => {
-                self.finder.begin(now);
-                None
-            }
-            SessionEffect::Complete { call, outcome } => {
-                let session = self.sessions.get_mut(&slot)?;
-                if let Some(reply) = session.replies.remove(&call) {
-                    // Whoever asked may have lost interest.
-                    let _ = reply.send(outcome);
-                }
-                None
-            }
-        }
-    }
+/// What a session's wishes are done with.
+struct Host<'a, T> {
+    now: Time,
+    slot: SessionSlot,
+    cluster: &'a str,
+    transport: &'a mut T,
+    pool: &'a mut Pool,
+    finder: &'a mut Finder,
+    pipes: &'a mut Pipes,
+    debts: &'a mut Debts,
+    /// Links that dials found already up.
+    found: &'a mut Vec<SessionInput>,
+}
 
-    fn connect(&mut self, asker: Asker, peer: Member, to: &Endpoint) -> Option<SessionInput> {
-        match self.pool.want(&mut self.transport, to, Some(peer)) {
-            Wish::Dialling(link) => {
-                self.pool.share(link, asker);
-                None
-            }
+impl<T: Transport> SessionHost for Host<'_, T> {
+    fn connect(&mut self, peer: Member, worker: WorkerId, address: SocketAddr) {
+        let to = Endpoint::server(self.cluster, peer.server, address);
+        let asker = Asker { slot: self.slot, peer, worker };
+        match self.pool.want(self.transport, &to, Some(peer)) {
+            Wish::Dialling(link) => self.pool.share(link, asker),
             Wish::Up(link) => {
                 self.pool.share(link, asker);
                 let bases = self.pool.bases(link);
-                let worker = asker.worker;
-                Some(SessionInput::LinkUp { peer, worker, link, bases })
+                self.found.push(SessionInput::LinkUp { peer, worker, link, bases });
             }
+        }
+    }
+
+    fn send(&mut self, link: LinkId, attempt: AttemptId, request: &Request) {
+        assert!(attempt.0 >> ATTEMPT_BITS == 0, "a session has fewer attempts");
+        let id = u64::from(self.slot.0) << ATTEMPT_BITS | attempt.0;
+        self.transport.send(link, id, request);
+    }
+
+    fn fetch_view(&mut self) {
+        self.finder.begin(self.now);
+    }
+
+    fn complete(&mut self, call: CallId, operation: &Operation, outcome: Outcome) {
+        match self.debts.settle(call) {
+            // Whoever asked may have lost interest.
+            Some(Debt::One(reply)) => drop(reply.send(outcome)),
+            Some(Debt::Piped { pipe, tag }) => {
+                self.pipes.end(pipe, tag, result_of(operation, Some(outcome)));
+            }
+            None => {}
         }
     }
 }

@@ -264,6 +264,111 @@ fn a_batch_larger_than_the_session_s_limit_is_done_in_order() {
     assert!(results.iter().all(Result::is_ok), "none is refused for being too many");
 }
 
+/// Waits for all that is in flight.
+fn ended(pipeline: &mut Pipeline) -> BTreeMap<u64, Result<Answer>> {
+    let (mut all, mut batch) = (BTreeMap::new(), Vec::new());
+    while pipeline.in_flight() > 0 {
+        block_on(pipeline.next_batch(&mut batch));
+        for (tag, result) in batch.drain(..) {
+            assert!(all.insert(tag, result).is_none(), "an operation ends once");
+        }
+    }
+    all
+}
+
+fn put(number: u64) -> Operation {
+    Operation::Put { key: format!("{number}").into(), value: format!("v{number}").into() }
+}
+
+#[test]
+fn a_pipeline_s_operations_all_end_under_their_tags() {
+    let client = Tiny::default().client();
+    let session = client.session();
+    let mut pipeline = session.pipeline();
+    for round in 0..100 {
+        for number in 0..8 {
+            pipeline.submit(put(8 * round + number), number);
+        }
+        assert_eq!(pipeline.in_flight(), 8);
+        let all = ended(&mut pipeline);
+        assert!(all.keys().copied().eq(0..8), "{all:?}");
+        assert!(all.values().all(|it| matches!(it, Ok(Answer::Written { .. }))), "{all:?}");
+    }
+    for number in 0..8 {
+        let key = format!("{}", 100 * number).into();
+        pipeline.submit(Operation::Get { key }, 1_000 + 100 * number);
+    }
+    for (tag, result) in ended(&mut pipeline) {
+        let Ok(Answer::Found { value, .. }) = result else { panic!("{tag}: {result:?}") };
+        assert_eq!(value, format!("v{}", tag - 1_000));
+    }
+    block_on(pipeline.next_batch(&mut Vec::new()));
+}
+
+#[test]
+fn a_pipeline_beyond_the_session_s_limit_is_refused_the_rest() {
+    let tiny = Tiny::default();
+    tiny.state().silent = true;
+    let client = tiny.client();
+    let session = client.session().with_timeout(Duration::from_millis(50));
+    let mut pipeline = session.pipeline();
+    (0..20).for_each(|number| pipeline.submit(put(number), number));
+    let all = ended(&mut pipeline);
+    let outstanding_max = 8;
+    for (tag, result) in all {
+        let error = result.expect_err("nobody answers");
+        if tag < outstanding_max {
+            assert!(!error.is_surely_not_done(), "{tag}: {error}");
+        } else {
+            let why = NotDone::TooMany { outstanding_max: 8 };
+            assert_eq!(error, Error::NotDone { what: format!("put \"{tag}\""), why });
+        }
+    }
+}
+
+#[test]
+fn a_closed_client_ends_a_pipeline_s_operations_as_closed() {
+    let tiny = Tiny::default();
+    tiny.state().silent = true;
+    let client = tiny.client();
+    let mut pipeline = client.session().pipeline();
+    pipeline.submit(put(1), 1);
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(pipeline.poll_done(&mut context, &mut Vec::new()).is_pending());
+    block_on(client.view(Duration::from_secs(10))).expect("the view is handed out");
+    let waits = std::thread::spawn(move || {
+        let all = ended(&mut pipeline);
+        (all, pipeline)
+    });
+    block_on(client.close());
+    let (all, mut pipeline) = waits.join().expect("the thread lives");
+    let closed = |number: u64| Error::Closed { what: format!("put \"{number}\""), sent: true };
+    assert_eq!(all, BTreeMap::from([(1, Err(closed(1)))]));
+    pipeline.submit(put(2), 2);
+    pipeline.submit(Operation::Get { key: Bytes::from("3") }, 3);
+    let all = ended(&mut pipeline);
+    assert_eq!(all[&2], Err(closed(2)));
+    assert!(all[&3].as_ref().is_err_and(Error::is_surely_not_done));
+}
+
+#[test]
+fn a_pipeline_may_be_dropped_with_operations_in_flight() {
+    let tiny = Tiny::default();
+    let client = tiny.client();
+    let session = client.session();
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    for number in 0..4 {
+        let mut pipeline = session.pipeline();
+        pipeline.submit(put(number), 0);
+        let _ = pipeline.poll_done(&mut context, &mut Vec::new());
+        pipeline.submit(put(100 + number), 1);
+    }
+    let read = block_on(session.get("3")).expect("the session goes on");
+    assert!(read.item.is_some(), "what has left is done");
+    let read = block_on(session.get("103")).expect("the session goes on");
+    assert!(read.item.is_none(), "what has not left is not");
+}
+
 #[test]
 fn time_that_is_up_tells_reads_from_writes() {
     let tiny = Tiny::default();

@@ -153,6 +153,32 @@ impl View {
         self.version = self.version.max(update.version);
     }
 
+    /// Whether merging this view into `other` would give this very view.
+    #[must_use]
+    pub fn covers(&self, other: &View) -> bool {
+        let same = self.cluster == other.cluster && self.sets.len() == other.sets.len();
+        let newer_sets = || {
+            let epoch = |entry: &SetEntry| entry.configuration.as_ref().map(|it| it.epoch);
+            self.sets.iter().zip(&other.sets).all(|(mine, its)| epoch(mine) >= epoch(its))
+        };
+        let newer_servers = || {
+            other.servers.iter().all(|its| {
+                self.server(its.id).is_some_and(|mine| mine.incarnation >= its.incarnation)
+            })
+        };
+        let superseded = |dead: &Member| {
+            self.server(dead.server).is_some_and(|it| it.incarnation > dead.incarnation)
+        };
+        let all_dead = || {
+            !self.dead.iter().any(superseded)
+                && other
+                    .dead
+                    .iter()
+                    .all(|its| self.dead.binary_search(its).is_ok() || superseded(its))
+        };
+        same && self.version >= other.version && newer_sets() && newer_servers() && all_dead()
+    }
+
     fn merge_server(&mut self, entry: &ServerEntry) {
         match self.servers.binary_search_by_key(&entry.id, |it| it.id) {
             Ok(index) => {
@@ -174,5 +200,64 @@ impl View {
             dead: self.dead.clone(),
             resigned: Vec::new(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Goal: a view that covers another is what merging it would give.
+    //! Method: pairs of small random views, each merged and asked.
+
+    use super::*;
+    use crate::protocol::types::LossEpoch;
+
+    /// A random view of few servers, sets, epochs and versions, so that many pairs are ordered.
+    fn random_view(mut draw: impl FnMut(u64) -> u64) -> View {
+        let mut view = View::unborn(ClusterId::default(), 2);
+        view.version = ViewVersion(draw(3));
+        for id in 1..=2 {
+            if draw(4) > 0 {
+                let incarnation = Incarnation(draw(3));
+                view.servers.push(ServerEntry { id: ServerId(id), incarnation, workers: vec![] });
+            }
+            let member = Member { server: ServerId(id), incarnation: Incarnation(draw(3)) };
+            if draw(4) == 0 {
+                view.dead.push(member);
+            }
+        }
+        for entry in &mut view.sets {
+            let primary = Member { server: ServerId(1), incarnation: Incarnation(0) };
+            let epoch = Epoch(draw(3));
+            entry.configuration = (epoch.0 > 0).then(|| Configuration {
+                loss_epoch: LossEpoch(0),
+                epoch,
+                primary,
+                secondaries: Vec::new(),
+            });
+            entry.state = if draw(2) == 0 { SetState::Available } else { SetState::Unavailable };
+        }
+        view
+    }
+
+    #[test]
+    fn a_view_that_covers_another_is_their_merge() {
+        let mut state = 42_u64;
+        let mut draw = |below| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) % below
+        };
+        let (mut covered, mut not) = (0, 0);
+        for _ in 0..100_000 {
+            let (old, new) = (random_view(&mut draw), random_view(&mut draw));
+            let mut merged = old.clone();
+            merged.merge(&new.as_update());
+            if new.covers(&old) {
+                assert_eq!(merged, new, "{old:?}");
+                covered += 1;
+            } else {
+                not += 1;
+            }
+        }
+        assert!(covered > 1_000 && not > 1_000, "{covered} covered, {not} not");
     }
 }

@@ -1,6 +1,8 @@
 //! Connections in the world: dialling, what arrives on them, and how their ends learn that they
 //! are gone.
 
+use std::rc::Rc;
+
 use super::network::{Channel, Payload, Phase, Side};
 use super::node::{Host, Input, ServerProcess, Target, Wanted};
 use super::world::{Event, World};
@@ -447,7 +449,7 @@ impl World {
         let Some(node) = self.clients.get_mut(&client) else { return };
         node.running.asking = false;
         let process = node.running.number;
-        let input = Input::Client(SessionInput::ViewLearned(view));
+        let input = Input::Client(SessionInput::ViewLearned(Rc::new(view)));
         self.hand_in(Node::Client(client), process, input);
     }
 }

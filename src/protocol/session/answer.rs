@@ -1,7 +1,7 @@
 //! What a session makes of answers and of passed deadlines: retries, and the three outcomes.
 
-use super::call::{Attempt, Call, Identity, Phase};
-use super::{AttemptId, CallId, NotDone, Outcome, Session, SessionEffect, Unknown};
+use super::call::{Attempt, Call, Phase};
+use super::{AttemptId, CallId, NotDone, Outcome, Session, SessionHost, Unknown};
 use crate::protocol::message::{Answer, Operation, Refusal};
 use crate::protocol::time::Time;
 use crate::protocol::types::{
@@ -27,26 +27,25 @@ impl Session {
         link: LinkId,
         attempt: AttemptId,
         answer: Answer,
-        effects: &mut Vec<SessionEffect>,
+        host: &mut impl SessionHost,
     ) {
         if self.strays.contains_key(&attempt) {
             self.drop_strays(|id, on| id == attempt && on == link);
             return;
         }
         // An answer to nothing, or on the wrong link, is no answer.
-        let Some(&id) = self.attempts.get(&attempt) else { return };
-        let call = self.calls.get_mut(&id).expect("an open attempt belongs to a call");
+        let Some(slot) = self.attempts.get(attempt.0) else { return };
+        let (id, call) = self.calls.at(slot).expect("an open attempt belongs to a call");
         if call.open_on(link) != Some(attempt) {
             return;
         }
         if let Answer::Moved { configuration } = &answer {
-            return self.on_moved(now, link, id, configuration.as_ref(), effects);
+            return self.on_moved(now, link, id, configuration.as_ref(), host);
         }
         let Some(Attempt { member, .. }) = call.close(attempt) else { return };
-        self.attempts.remove(&attempt);
+        self.attempts.remove(attempt.0);
         let was_current = call.phase == Phase::Sent { attempt };
-        let count = u16::try_from(self.view.sets.len()).unwrap_or(u16::MAX);
-        let set = call.operation.key_set(count);
+        let set = call.key_set(self.roads.sets()).expect("a call that was sent is placed");
         if let Some(position) = answer.position() {
             self.learn_base(set, position.revision());
         }
@@ -54,24 +53,24 @@ impl Session {
             Answer::Refused(refusal) => {
                 let mut news = false;
                 if let Refusal::NotPrimary { configuration: Some(configuration) } = &refusal {
-                    news = self.merge_configuration(set, configuration);
+                    news = self.roads.learn_configuration(set, configuration);
                 }
                 // Where another attempt has taken over, this one is merely over.
                 if was_current {
-                    self.on_refused(now, id, set, member, refusal, effects);
+                    self.on_refused(now, id, set, member, refusal, host);
                 }
                 if news {
-                    self.reroute_set(now, set, effects);
+                    self.reroute_set(now, set, host);
                 }
             }
             // Not executed for its old base; nor was any other attempt, so that it is a first
             // attempt again.
-            Answer::Forgotten { position } if was_current && !self.calls[&id].may_be_done() => {
-                self.rebase(now, id, set, position.revision(), effects);
+            Answer::Forgotten { position } if was_current && !self.calls[id].may_be_done() => {
+                self.rebase(now, id, set, position.revision(), host);
             }
             answer => {
-                let outcome = outcome_of(&self.calls[&id], attempt, answer);
-                self.complete(id, outcome, effects);
+                let outcome = outcome_of(&self.calls[id], attempt, answer);
+                self.complete(id, outcome, host);
             }
         }
     }
@@ -84,22 +83,22 @@ impl Session {
         link: LinkId,
         id: CallId,
         configuration: Option<&Configuration>,
-        effects: &mut Vec<SessionEffect>,
+        host: &mut impl SessionHost,
     ) {
-        let call = self.calls.get_mut(&id).expect("an open attempt belongs to a call");
-        let set = call.operation.key_set(u16::try_from(self.view.sets.len()).unwrap_or(u16::MAX));
+        let call = self.calls.change(id).expect("an open attempt belongs to a call");
+        let set = call.key_set(self.roads.sets()).expect("a call that was sent is placed");
         let by = call.open.iter().find(|it| it.link == Some(link)).map(|it| it.member);
         let Some(lost) = call.lose(link) else { return };
         call.depose(lost, AttemptId(self.attempt_last.0 + 1));
         let was_current = call.phase == Phase::Sent { attempt: lost };
-        self.attempts.remove(&lost);
-        let news = configuration.is_some_and(|it| self.merge_configuration(set, it));
+        self.attempts.remove(lost.0);
+        let news = configuration.is_some_and(|it| self.roads.learn_configuration(set, it));
         if was_current {
             self.back_off(now, id, by);
             self.want_view();
         }
         if news {
-            self.reroute_set(now, set, effects);
+            self.reroute_set(now, set, host);
         }
     }
 
@@ -110,29 +109,29 @@ impl Session {
         set: KeySet,
         by: Member,
         refusal: Refusal,
-        effects: &mut Vec<SessionEffect>,
+        host: &mut impl SessionHost,
     ) {
-        let call = self.calls.get_mut(&id).expect("a refused call is in flight");
+        let call = self.calls.change(id).expect("a refused call is in flight");
         match verdict_of(&refusal) {
-            Verdict::Final => self.refuse(id, refusal, effects),
+            Verdict::Final => self.refuse(id, refusal, host),
             Verdict::Elsewhere => {
-                call.refusal = Some(refusal);
+                call.refusal = Some(Box::new(refusal));
                 self.back_off(now, id, Some(by));
                 self.want_view();
             }
             Verdict::Later => {
-                call.refusal = Some(refusal);
+                call.refusal = Some(Box::new(refusal));
                 self.back_off(now, id, None);
             }
             Verdict::Base(base) if call.may_be_done() => {
                 // An older attempt may have been done under the old base, and its record may
                 // be gone: the new base would have it done twice.
                 self.learn_base(set, base);
-                self.complete(id, Outcome::Unknown(Unknown::Forgotten), effects);
+                self.complete(id, Outcome::Unknown(Unknown::Forgotten), host);
             }
             Verdict::Base(base) => {
-                call.refusal = Some(refusal);
-                self.rebase(now, id, set, base, effects);
+                call.refusal = Some(Box::new(refusal));
+                self.rebase(now, id, set, base, host);
             }
         }
     }
@@ -145,14 +144,16 @@ impl Session {
         id: CallId,
         set: KeySet,
         base: Revision,
-        effects: &mut Vec<SessionEffect>,
+        host: &mut impl SessionHost,
     ) {
         self.learn_base(set, base);
-        let call = self.calls.get_mut(&id).expect("a refused call is in flight");
-        let known = call.identity.map(|it| it.base);
-        call.identity = call.identity.map(|it| Identity { base, ..it });
+        let call = self.calls.change(id).expect("a refused call is in flight");
+        let known = call.request.origin.map(|it| it.base);
+        if let Some(origin) = &mut call.request.origin {
+            origin.base = base;
+        }
         if known < Some(base) {
-            self.dispatch(now, id, effects);
+            self.dispatch(now, id, host);
         } else {
             self.back_off(now, id, None);
         }
@@ -160,7 +161,7 @@ impl Session {
 
     /// Lets a call rest until its next turn, or until another primary than `from` is named.
     fn back_off(&mut self, now: Time, id: CallId, from: Option<Member>) {
-        let call = self.calls.get_mut(&id).expect("a call in flight backs off");
+        let call = self.calls.change(id).expect("a call in flight backs off");
         call.phase = Phase::BackingOff { from };
         let setbacks = call.setbacks;
         call.setbacks = setbacks.saturating_add(1);
@@ -169,52 +170,48 @@ impl Session {
     }
 
     /// Ends a call by a refusal that is final.
-    pub(super) fn refuse(
-        &mut self,
-        id: CallId,
-        refusal: Refusal,
-        effects: &mut Vec<SessionEffect>,
-    ) {
-        let call = self.calls.get(&id).expect("a refused call is in flight");
+    pub(super) fn refuse(&mut self, id: CallId, refusal: Refusal, host: &mut impl SessionHost) {
+        let call = self.calls.get(id).expect("a refused call is in flight");
         let outcome = if call.may_be_done() {
             Outcome::Unknown(Unknown::Refused(refusal))
         } else {
             Outcome::NotDone(NotDone::Refused(refusal))
         };
-        self.complete(id, outcome, effects);
+        self.complete(id, outcome, host);
     }
 
-    pub(super) fn on_deadline(&mut self, id: CallId, effects: &mut Vec<SessionEffect>) {
-        let call = self.calls.get_mut(&id).expect("a deadline belongs to a call in flight");
+    pub(super) fn on_deadline(&mut self, id: CallId, host: &mut impl SessionHost) {
+        let call = self.calls.change(id).expect("a deadline belongs to a call in flight");
         let waiting = call.phase.waiting();
         let outcome = if call.may_be_done() {
             Outcome::Unknown(Unknown::Deadline { waiting })
         } else {
-            let refusal = call.refusal.take();
+            let refusal = call.refusal.take().map(|refusal| *refusal);
             Outcome::NotDone(NotDone::Deadline { waiting, refusal })
         };
-        self.complete(id, outcome, effects);
+        self.complete(id, outcome, host);
     }
 
     /// Ends a call. A write with unanswered attempts on live links stays unanswered in the
     /// session's word to the servers, until those are answered or their links are gone.
-    fn complete(&mut self, id: CallId, outcome: Outcome, effects: &mut Vec<SessionEffect>) {
-        let call = self.calls.remove(&id).expect("a call completes once");
-        self.timers.remove(&(call.timer, id));
+    fn complete(&mut self, id: CallId, outcome: Outcome, host: &mut impl SessionHost) {
+        let call = self.calls.get(id).expect("a call completes once");
+        self.timers.drop(call.timer, id);
         let mut strays = false;
-        for attempt in &call.open {
-            self.attempts.remove(&attempt.id);
-            if let (Some(link), Some(identity)) = (attempt.link, call.identity) {
-                self.strays.insert(attempt.id, (link, identity.number));
+        for attempt in call.open.iter() {
+            self.attempts.remove(attempt.id.0);
+            if let (Some(link), Some(origin)) = (attempt.link, call.request.origin) {
+                self.strays.insert(attempt.id, (link, origin.number));
                 strays = true;
             }
         }
-        if let Some(identity) = call.identity
+        if let Some(origin) = call.request.origin
             && !strays
         {
-            self.unanswered.remove(&identity.number);
+            self.unanswered.remove(origin.number);
         }
-        effects.push(SessionEffect::Complete { call: id, outcome });
+        host.complete(id, &call.request.operation, outcome);
+        self.calls.remove(id);
     }
 
     /// Forgets the unanswered attempts of completed writes that `gone` names.
@@ -229,7 +226,7 @@ impl Session {
         });
         for number in numbers {
             if self.strays.values().all(|&(_, other)| other != number) {
-                self.unanswered.remove(&number);
+                self.unanswered.remove(number);
             }
         }
     }
@@ -252,13 +249,13 @@ fn verdict_of(refusal: &Refusal) -> Verdict {
 
 /// The outcome of an answer that is no refusal, after its attempt was closed.
 fn outcome_of(call: &Call, attempt: AttemptId, answer: Answer) -> Outcome {
-    let is_write = call.operation.is_write();
+    let is_write = call.is_write();
     if let Answer::Forgotten { .. } = answer
         && is_write
     {
         return Outcome::Unknown(Unknown::Forgotten);
     }
-    if !fits(&call.operation, &answer) {
+    if !fits(&call.request.operation, &answer) {
         return if is_write {
             Outcome::Unknown(Unknown::Misfit)
         } else {

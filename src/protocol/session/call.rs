@@ -4,9 +4,9 @@
 //! attempts into lost ones, which stay open for ever.
 
 use super::{AttemptId, Waiting};
-use crate::protocol::message::{Operation, Refusal};
+use crate::protocol::message::{AckLevel, Operation, ReadLevel, Refusal, Request};
 use crate::protocol::time::Time;
-use crate::protocol::types::{LinkId, Member, RequestNumber, Revision, WorkerId};
+use crate::protocol::types::{KeySet, LinkId, Member, WorkerId};
 
 /// Where a call stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Hash)]
@@ -52,57 +52,115 @@ pub(super) struct Attempt {
     pub(super) over_before: Option<AttemptId>,
 }
 
-/// What a write takes along over all its attempts.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Hash)]
-pub(super) struct Identity {
-    pub(super) number: RequestNumber,
-    pub(super) base: Revision,
+/// The open attempts of a call, oldest first. Nearly every call has one in all its life, which
+/// takes no memory of its own.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Hash)]
+pub(super) struct Attempts {
+    /// None only if there are no later ones.
+    first: Option<Attempt>,
+    later: Vec<Attempt>,
+}
+
+impl Attempts {
+    fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Attempt> {
+        self.first.iter().chain(&self.later)
+    }
+
+    fn iter_mut(&mut self) -> impl Iterator<Item = &mut Attempt> {
+        self.first.iter_mut().chain(&mut self.later)
+    }
+
+    fn push(&mut self, attempt: Attempt) {
+        if self.first.is_none() {
+            self.first = Some(attempt);
+        } else {
+            self.later.push(attempt);
+        }
+    }
+
+    fn remove(&mut self, id: AttemptId) -> Option<Attempt> {
+        if self.first.is_some_and(|it| it.id == id) {
+            let next = if self.later.is_empty() { None } else { Some(self.later.remove(0)) };
+            return std::mem::replace(&mut self.first, next);
+        }
+        let index = self.later.iter().position(|it| it.id == id)?;
+        Some(self.later.remove(index))
+    }
 }
 
 /// An operation in flight.
 #[derive(Clone, Debug, Eq, PartialEq, Hash)]
 pub(super) struct Call {
-    pub(super) operation: Operation,
+    /// What is sent; a write that was sent keeps the number and the base of its origin.
+    pub(super) request: Request,
+    /// The key set it belongs to, once their number is known.
+    set: Option<KeySet>,
     pub(super) deadline: Time,
     /// Its entry in the session's timers.
     pub(super) timer: Time,
     pub(super) phase: Phase,
-    /// Of a write that was sent.
-    pub(super) identity: Option<Identity>,
-    pub(super) open: Vec<Attempt>,
+    pub(super) open: Attempts,
     /// Refusals and failed dials so far, for the backoff.
     pub(super) setbacks: u32,
-    pub(super) refusal: Option<Refusal>,
+    pub(super) refusal: Option<Box<Refusal>>,
 }
 
 impl Call {
     pub(super) fn new(operation: Operation, deadline: Time) -> Call {
         Call {
-            operation,
+            request: Request {
+                operation,
+                origin: None,
+                read_level: ReadLevel::Linearizable,
+                ack_level: AckLevel::Every,
+                expiry_ms: None,
+            },
+            set: None,
             deadline,
             timer: deadline,
             phase: Phase::NoPrimary,
-            identity: None,
-            open: Vec::new(),
+            open: Attempts::default(),
             setbacks: 0,
             refusal: None,
         }
     }
 
+    /// The key set it belongs to, of `count`; none while `count` is 0.
+    #[inline]
+    pub(super) fn key_set(&self, count: u16) -> Option<KeySet> {
+        let known = self.set;
+        known.or_else(|| (count > 0).then(|| self.request.operation.key_set(count)))
+    }
+
+    /// The same, and remembers it.
+    pub(super) fn placed(&mut self, count: u16) -> Option<KeySet> {
+        self.set = self.key_set(count);
+        self.set
+    }
+
     /// Whether this call is a write that some attempt may have done, or may still do.
     pub(super) fn may_be_done(&self) -> bool {
-        self.operation.is_write() && !self.open.is_empty()
+        self.is_write() && !self.open.is_empty()
+    }
+
+    pub(super) fn is_write(&self) -> bool {
+        self.request.operation.is_write()
     }
 
     /// The unanswered attempt on `link`, if any.
+    #[inline]
     pub(super) fn open_on(&self, link: LinkId) -> Option<AttemptId> {
         self.open.iter().find(|it| it.link == Some(link)).map(|it| it.id)
     }
 
     /// Takes the attempt that was answered out of the open ones.
+    #[inline]
     pub(super) fn close(&mut self, attempt: AttemptId) -> Option<Attempt> {
-        let index = self.open.iter().position(|it| it.id == attempt)?;
-        Some(self.open.remove(index))
+        self.open.remove(attempt)
     }
 
     /// Notes a new attempt; `is_dead` tells which members were proven dead before it was sent.
@@ -113,7 +171,7 @@ impl Call {
         link: LinkId,
         is_dead: impl Fn(Member) -> bool,
     ) {
-        for earlier in &mut self.open {
+        for earlier in self.open.iter_mut() {
             if earlier.over_before.is_none() && is_dead(earlier.member) {
                 earlier.over_before = Some(id);
             }
@@ -125,13 +183,12 @@ impl Call {
     /// The link is gone: its attempt will never be answered. Lost attempts to one member are
     /// alike, so that one of them stands for all: the list is as long as there are members.
     pub(super) fn lose(&mut self, link: LinkId) -> Option<AttemptId> {
-        let index = self.open.iter().position(|it| it.link == Some(link))?;
-        let lost = self.open[index];
+        let lost = *self.open.iter().find(|it| it.link == Some(link))?;
         let known = self.open.iter().any(|it| it.link.is_none() && it.member == lost.member);
         if known {
-            self.open.remove(index);
-        } else {
-            self.open[index].link = None;
+            self.open.remove(lost.id);
+        } else if let Some(attempt) = self.open.iter_mut().find(|it| it.id == lost.id) {
+            attempt.link = None;
         }
         Some(lost.id)
     }

@@ -17,22 +17,36 @@
 //! only if no such attempt exists, or if before the answered attempt was sent their servers were
 //! proven dead or told that they are deposed; otherwise the outcome is unknown.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
+use std::rc::Rc;
 
 use super::Machine;
-use super::message::{Answer, Operation, Refusal, Request};
+use super::message::{Answer, Operation, Refusal};
 use super::time::{Span, Time};
 use super::types::{KeySet, LinkId, Member, RequestNumber, Revision, SessionId, WorkerId};
 use super::view::View;
 use call::Call;
-use route::{Dial, Fetch};
+use calls::Calls;
+use roads::Roads;
+use route::Fetch;
+use timers::Timers;
+use unanswered::Unanswered;
+use window::Window;
+
+pub use host::{SessionEffect, SessionHost};
 
 mod answer;
 mod call;
+mod calls;
+mod host;
+mod roads;
 mod route;
 #[cfg(test)]
 mod tests;
+mod timers;
+mod unanswered;
+mod window;
 
 /// One submitted operation, as its submitter names it; never reused in a session.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Ord, PartialOrd, Hash)]
@@ -90,22 +104,7 @@ pub enum SessionInput {
     /// The answer to the attempt `Send` named.
     Answer { link: LinkId, attempt: AttemptId, answer: Answer },
     /// A view, asked for or not.
-    ViewLearned(View),
-}
-
-/// What a session wants done.
-#[derive(Clone, Debug, Eq, PartialEq, Hash)]
-pub enum SessionEffect {
-    /// Dial this worker once; completes as `LinkUp` or `ConnectFailed`. Links may be shared by
-    /// many sessions.
-    Connect { peer: Member, worker: WorkerId, address: SocketAddr },
-    /// Send `request` on `link`, under a number that the answer brings back.
-    Send { link: LinkId, attempt: AttemptId, request: Request },
-    /// Ask any server or the metaserver for the view. Asking while a question is under way may
-    /// be ignored; an answer comes as `ViewLearned`, no answer needs no input.
-    FetchView,
-    /// The operation's end.
-    Complete { call: CallId, outcome: Outcome },
+    ViewLearned(Rc<View>),
 }
 
 /// How an operation ended.
@@ -161,27 +160,26 @@ pub enum Unknown {
 }
 
 /// A client session; see the module's page.
-#[derive(Clone, Debug, Eq, PartialEq, Hash)]
+#[derive(Clone, Debug)]
 pub struct Session {
     settings: SessionSettings,
     /// State of the generator that spreads retries.
     jitter: u64,
-    view: View,
-    /// The newest revision seen of each key set.
-    bases: BTreeMap<KeySet, Revision>,
-    calls: BTreeMap<CallId, Call>,
+    roads: Roads,
+    /// The newest revision seen of each key set, by number; of none behind the last it is known.
+    bases: Vec<Revision>,
+    calls: Calls,
     /// One entry a call: when it wants to be looked at.
-    timers: BTreeSet<(Time, CallId)>,
-    /// The attempts on live links that are not answered yet.
-    attempts: BTreeMap<AttemptId, CallId>,
+    timers: Timers,
+    /// The attempts on live links that are not answered yet, and the slots of their calls.
+    attempts: Window,
     attempt_last: AttemptId,
     number_last: RequestNumber,
     /// Writes that were sent and are not finally answered. A completed write stays while an
     /// attempt of it is unanswered on a live link.
-    unanswered: BTreeSet<RequestNumber>,
+    unanswered: Unanswered,
     /// Unanswered attempts of completed writes.
     strays: BTreeMap<AttemptId, (LinkId, RequestNumber)>,
-    dials: BTreeMap<(Member, WorkerId), Dial>,
     fetch: Fetch,
 }
 
@@ -197,16 +195,15 @@ impl Session {
         Session {
             settings,
             jitter: settings.seed,
-            view: View::default(),
-            bases: BTreeMap::new(),
-            calls: BTreeMap::new(),
-            timers: BTreeSet::new(),
-            attempts: BTreeMap::new(),
+            roads: Roads::default(),
+            bases: Vec::new(),
+            calls: Calls::default(),
+            timers: Timers::default(),
+            attempts: Window::default(),
             attempt_last: AttemptId(0),
             number_last: RequestNumber(0),
-            unanswered: BTreeSet::new(),
+            unanswered: Unanswered::default(),
             strays: BTreeMap::new(),
-            dials: BTreeMap::new(),
             fetch: Fetch::default(),
         }
     }
@@ -214,7 +211,7 @@ impl Session {
     /// The newest view that this session has merged.
     #[must_use]
     pub fn view(&self) -> &View {
-        &self.view
+        self.roads.view()
     }
 
     /// Operations submitted and not completed.
@@ -226,7 +223,37 @@ impl Session {
     /// What operation `call` is waiting for; none if it is not in flight.
     #[must_use]
     pub fn waiting(&self, call: CallId) -> Option<Waiting> {
-        self.calls.get(&call).map(|it| it.phase.waiting())
+        self.calls.get(call).map(|it| it.phase.waiting())
+    }
+
+    /// The operation of a call in flight.
+    #[must_use]
+    pub fn operation(&self, call: CallId) -> Option<&Operation> {
+        self.calls.get(call).map(|it| &it.request.operation)
+    }
+
+    /// Handles one input, and tells `host` what is to be done as it comes to it: `handle`
+    /// without memory for the effects.
+    pub fn feed(&mut self, now: Time, input: SessionInput, host: &mut impl SessionHost) {
+        match input {
+            SessionInput::Tick => {}
+            SessionInput::Submit { call, operation, deadline } => {
+                self.on_submit(now, call, operation, deadline, host);
+            }
+            SessionInput::LinkUp { peer, worker, link, bases } => {
+                self.on_link_up(now, peer, worker, link, &bases, host);
+            }
+            SessionInput::ConnectFailed { peer, worker } => {
+                self.on_connect_failed(now, peer, worker);
+            }
+            SessionInput::LinkDown { link } => self.on_link_down(now, link, host),
+            SessionInput::Answer { link, attempt, answer } => {
+                self.on_answer(now, link, attempt, answer, host);
+            }
+            SessionInput::ViewLearned(view) => self.on_view(now, view, host),
+        }
+        self.on_tick(now, host);
+        self.fetch_if_due(now, host);
     }
 
     fn on_submit(
@@ -235,34 +262,34 @@ impl Session {
         id: CallId,
         operation: Operation,
         deadline: Time,
-        effects: &mut Vec<SessionEffect>,
+        host: &mut impl SessionHost,
     ) {
         let outstanding_max = self.settings.outstanding_max;
         if self.calls.len() + self.strays.len() >= outstanding_max {
             let outcome = Outcome::NotDone(NotDone::TooMany { outstanding_max });
-            effects.push(SessionEffect::Complete { call: id, outcome });
+            host.complete(id, &operation, outcome);
             return;
         }
-        let earlier = self.calls.insert(id, Call::new(operation, deadline));
-        assert!(earlier.is_none(), "a call's id is never reused");
-        self.timers.insert((deadline, id));
+        self.calls.insert(id, Call::new(operation, deadline));
         if deadline <= now {
-            self.on_deadline(id, effects);
+            self.on_deadline(id, host);
         } else {
-            self.dispatch(now, id, effects);
+            self.dispatch(now, id, host);
         }
     }
 
-    fn on_tick(&mut self, now: Time, effects: &mut Vec<SessionEffect>) {
-        while let Some(&(due, id)) = self.timers.first() {
+    fn on_tick(&mut self, now: Time, host: &mut impl SessionHost) {
+        loop {
+            self.timers.trim(&self.calls);
+            let Some((due, id)) = self.timers.first() else { break };
             if due > now {
                 break;
             }
-            let call = self.calls.get(&id).expect("every timer belongs to a call");
+            let call = self.calls.get(id).expect("every timer belongs to a call");
             if call.deadline <= now {
-                self.on_deadline(id, effects);
+                self.on_deadline(id, host);
             } else if call.phase.is_backing_off() {
-                self.dispatch(now, id, effects);
+                self.dispatch(now, id, host);
             } else {
                 self.want_view();
                 self.rest(now, id);
@@ -272,15 +299,34 @@ impl Session {
 
     /// Sets the timer of a call that waits for someone else: patience, or its deadline.
     fn rest(&mut self, now: Time, id: CallId) {
-        self.set_timer(id, now + self.settings.patience);
+        let call = self.calls.change(id).expect("a call in flight rests");
+        self.timers.rest(id, call, now + self.settings.patience);
     }
 
     /// Moves the one timer of a call, which never lies beyond its deadline.
     fn set_timer(&mut self, id: CallId, due: Time) {
-        let call = self.calls.get_mut(&id).expect("a timer is set for a call in flight");
-        self.timers.remove(&(call.timer, id));
-        call.timer = due.min(call.deadline);
-        self.timers.insert((call.timer, id));
+        let call = self.calls.change(id).expect("a timer is set for a call in flight");
+        self.timers.set(id, call, due);
+    }
+
+    /// All that tells this session from another.
+    fn knowledge(&self) -> impl Eq + Hash + '_ {
+        let Session {
+            settings,
+            jitter,
+            roads,
+            bases,
+            calls,
+            timers: _,
+            attempts: _,
+            attempt_last,
+            number_last,
+            unanswered,
+            strays,
+            fetch,
+        } = self;
+        let counters = (jitter, attempt_last, number_last);
+        (settings, counters, roads, bases, calls, unanswered, strays, fetch)
     }
 
     /// A delay that doubles with `step`, and lies at random in the upper half of its range.
@@ -297,34 +343,32 @@ impl Session {
     }
 }
 
+/// Two sessions are equal if they do the same from here on, however they got there: `timers` and
+/// `attempts` say nothing that the calls do not say.
+impl PartialEq for Session {
+    fn eq(&self, other: &Session) -> bool {
+        self.knowledge() == other.knowledge()
+    }
+}
+
+impl Eq for Session {}
+
+impl Hash for Session {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.knowledge().hash(state);
+    }
+}
+
 impl Machine for Session {
     type Input = SessionInput;
     type Effect = SessionEffect;
 
     fn handle(&mut self, now: Time, input: SessionInput, effects: &mut Vec<SessionEffect>) {
-        match input {
-            SessionInput::Tick => {}
-            SessionInput::Submit { call, operation, deadline } => {
-                self.on_submit(now, call, operation, deadline, effects);
-            }
-            SessionInput::LinkUp { peer, worker, link, bases } => {
-                self.on_link_up(now, peer, worker, link, &bases, effects);
-            }
-            SessionInput::ConnectFailed { peer, worker } => {
-                self.on_connect_failed(now, peer, worker);
-            }
-            SessionInput::LinkDown { link } => self.on_link_down(now, link, effects),
-            SessionInput::Answer { link, attempt, answer } => {
-                self.on_answer(now, link, attempt, answer, effects);
-            }
-            SessionInput::ViewLearned(view) => self.on_view(now, &view, effects),
-        }
-        self.on_tick(now, effects);
-        self.fetch_if_due(now, effects);
+        self.feed(now, input, effects);
     }
 
     fn deadline(&self) -> Option<Time> {
-        let timer = self.timers.first().map(|&(due, _)| due);
+        let timer = self.timers.first().map(|(due, _)| due);
         let fetch = self.fetch.wanted.then_some(self.fetch.due);
         timer.into_iter().chain(fetch).min()
     }

@@ -3,33 +3,16 @@
 //! A call goes to the primary that the newest known configuration names. When that changes, an
 //! unanswered call goes to the new primary at once, and its first attempt stays open.
 
-use std::net::SocketAddr;
+use std::rc::Rc;
 
-use super::call::{Identity, Phase};
-use super::{AttemptId, CallId, Session, SessionEffect};
-use crate::protocol::message::{AckLevel, ReadLevel, Refusal, Request};
+use super::call::Phase;
+use super::calls::Slot;
+use super::roads::{Dial, Target};
+use super::{AttemptId, CallId, Session, SessionHost};
+use crate::protocol::message::Refusal;
 use crate::protocol::time::Time;
-use crate::protocol::types::{
-    Configuration, KeySet, LinkId, Member, Origin, RequestNumber, Revision, WorkerId,
-};
-use crate::protocol::view::{SetEntry, SetState, Update, View};
-
-/// A worker that the session dialled.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Hash)]
-pub(super) enum Dial {
-    /// `failures` dials in a row failed before this one.
-    Dialling {
-        failures: u32,
-    },
-    Up {
-        link: LinkId,
-    },
-    /// Not before `until` again.
-    Failed {
-        until: Time,
-        failures: u32,
-    },
-}
+use crate::protocol::types::{KeySet, LinkId, Member, Origin, RequestNumber, Revision, WorkerId};
+use crate::protocol::view::{SetState, View};
 
 /// The search for a newer view.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Hash)]
@@ -41,53 +24,37 @@ pub(super) struct Fetch {
     pub(super) asked: u32,
 }
 
-/// Why a call can not be sent now.
-enum Obstacle {
-    /// No view yet.
-    View,
-    /// No such key set.
-    UnknownSet,
-    /// No primary with a known address.
-    Primary,
-}
-
 impl Session {
-    /// The worker that serves the call's key set, as far as the view knows.
-    fn route(&self, id: CallId) -> Result<(KeySet, Member, WorkerId, SocketAddr), Obstacle> {
-        let call = self.calls.get(&id).expect("a call in flight is routed");
-        let count = u16::try_from(self.view.sets.len()).unwrap_or(u16::MAX);
-        if count == 0 {
-            return Err(Obstacle::View);
+    /// Brings a call as far as it can get now.
+    pub(super) fn dispatch(&mut self, now: Time, id: CallId, host: &mut impl SessionHost) {
+        let (slot, call) = self.calls.with_slot(id).expect("a call in flight is dispatched");
+        let Some(set) = call.placed(self.roads.sets()) else {
+            self.wait_for_primary(now, id);
+            return;
+        };
+        if let Some((peer, link)) = self.roads.way(set) {
+            self.send(now, (id, slot), set, (peer, link), host);
+        } else if self.roads.view().set(set).is_none() {
+            self.refuse(id, Refusal::UnknownSet, host);
+        } else if let Some(target) = self.roads.target(set) {
+            self.dial(now, id, target, host);
+        } else {
+            self.wait_for_primary(now, id);
         }
-        let set = call.operation.key_set(count);
-        let entry = self.view.set(set).ok_or(Obstacle::UnknownSet)?;
-        let primary = entry.configuration.as_ref().ok_or(Obstacle::Primary)?.primary;
-        let server = self.view.server(primary.server).ok_or(Obstacle::Primary)?;
-        if server.incarnation != primary.incarnation || self.view.is_dead(primary) {
-            return Err(Obstacle::Primary);
-        }
-        let (worker, address) = server.address(set).ok_or(Obstacle::Primary)?;
-        Ok((set, primary, worker, address))
     }
 
-    /// Brings a call as far as it can get now.
-    pub(super) fn dispatch(&mut self, now: Time, id: CallId, effects: &mut Vec<SessionEffect>) {
-        let (set, peer, worker, address) = match self.route(id) {
-            Ok(route) => route,
-            Err(Obstacle::UnknownSet) => {
-                self.refuse(id, Refusal::UnknownSet, effects);
-                return;
-            }
-            Err(Obstacle::View | Obstacle::Primary) => {
-                self.want_view();
-                self.enter(id, Phase::NoPrimary);
-                self.rest(now, id);
-                return;
-            }
-        };
-        let dial = self.dials.get(&(peer, worker)).copied();
+    fn wait_for_primary(&mut self, now: Time, id: CallId) {
+        self.want_view();
+        self.enter(id, Phase::NoPrimary);
+        self.rest(now, id);
+    }
+
+    /// Waits for a link to the worker that serves a call, and dials it unless that is under way
+    /// or was in vain just now.
+    fn dial(&mut self, now: Time, id: CallId, target: Target, host: &mut impl SessionHost) {
+        let Target { peer, worker, address } = target;
+        let dial = self.roads.dial(peer, worker);
         match dial {
-            Some(Dial::Up { link }) => self.send(now, id, set, peer, link, effects),
             Some(Dial::Failed { until, .. }) if until > now => {
                 self.want_view();
                 self.enter(id, Phase::BackingOff { from: Some(peer) });
@@ -97,13 +64,13 @@ impl Session {
                 self.enter(id, Phase::Dialling { peer, worker });
                 self.rest(now, id);
             }
-            None | Some(Dial::Failed { .. }) => {
+            None | Some(Dial::Failed { .. } | Dial::Up { .. }) => {
                 let failures = match dial {
                     Some(Dial::Failed { failures, .. }) => failures,
                     None | Some(Dial::Dialling { .. } | Dial::Up { .. }) => 0,
                 };
-                self.dials.insert((peer, worker), Dial::Dialling { failures });
-                effects.push(SessionEffect::Connect { peer, worker, address });
+                self.roads.set_dial(peer, worker, Dial::Dialling { failures });
+                host.connect(peer, worker, address);
                 self.enter(id, Phase::Dialling { peer, worker });
                 self.rest(now, id);
             }
@@ -111,51 +78,45 @@ impl Session {
     }
 
     fn enter(&mut self, id: CallId, phase: Phase) {
-        self.calls.get_mut(&id).expect("a call in flight changes its phase").phase = phase;
+        self.calls.change(id).expect("a call in flight changes its phase").phase = phase;
     }
 
     /// Sends a call, unless its attempt on this very link is still unanswered.
     fn send(
         &mut self,
         now: Time,
-        id: CallId,
+        (id, slot): (CallId, Slot),
         set: KeySet,
-        peer: Member,
-        link: LinkId,
-        effects: &mut Vec<SessionEffect>,
+        (peer, link): (Member, LinkId),
+        host: &mut impl SessionHost,
     ) {
-        let call = self.calls.get_mut(&id).expect("a call in flight is sent");
+        let (_, call) = self.calls.at(slot).expect("a call in flight is sent");
+        let due = now + self.settings.patience;
         if let Some(attempt) = call.open_on(link) {
             call.phase = Phase::Sent { attempt };
-            self.rest(now, id);
+            self.timers.rest(id, call, due);
             return;
         }
-        if call.operation.is_write() && call.identity.is_none() {
-            self.number_last = RequestNumber(self.number_last.0 + 1);
-            let base = self.bases.get(&set).copied().unwrap_or_default();
-            call.identity = Some(Identity { number: self.number_last, base });
-            self.unanswered.insert(self.number_last);
+        if call.is_write() {
+            let origin = call.request.origin.get_or_insert_with(|| {
+                self.number_last = RequestNumber(self.number_last.0 + 1);
+                self.unanswered.add(self.number_last);
+                Origin {
+                    session: self.settings.session,
+                    number: self.number_last,
+                    answered_below: self.number_last,
+                    base: self.bases.get(usize::from(set.0)).copied().unwrap_or_default(),
+                }
+            });
+            let lowest = self.unanswered.lowest();
+            origin.answered_below = lowest.expect("a sent write is itself unanswered");
         }
-        let answered_below = self.unanswered.first().copied();
-        let origin = call.identity.map(|Identity { number, base }| Origin {
-            session: self.settings.session,
-            number,
-            answered_below: answered_below.expect("a sent write is itself unanswered"),
-            base,
-        });
         self.attempt_last = AttemptId(self.attempt_last.0 + 1);
-        let view = &self.view;
+        let view = self.roads.view();
         call.opened(self.attempt_last, peer, link, |member| view.is_dead(member));
-        let request = Request {
-            operation: call.operation.clone(),
-            origin,
-            read_level: ReadLevel::Linearizable,
-            ack_level: AckLevel::Every,
-            expiry_ms: None,
-        };
-        self.attempts.insert(self.attempt_last, id);
-        effects.push(SessionEffect::Send { link, attempt: self.attempt_last, request });
-        self.rest(now, id);
+        self.attempts.insert(self.attempt_last.0, slot);
+        host.send(link, self.attempt_last, &call.request);
+        self.timers.rest(id, call, due);
     }
 
     pub(super) fn on_link_up(
@@ -165,26 +126,26 @@ impl Session {
         worker: WorkerId,
         link: LinkId,
         bases: &[(KeySet, Revision)],
-        effects: &mut Vec<SessionEffect>,
+        host: &mut impl SessionHost,
     ) {
         for &(set, base) in bases {
             self.learn_base(set, base);
         }
-        self.dials.insert((peer, worker), Dial::Up { link });
+        self.roads.set_dial(peer, worker, Dial::Up { link });
         for id in self.calls_where(|phase| phase == Phase::Dialling { peer, worker }) {
-            self.dispatch(now, id, effects);
+            self.dispatch(now, id, host);
         }
     }
 
     pub(super) fn on_connect_failed(&mut self, now: Time, peer: Member, worker: WorkerId) {
-        let failures = match self.dials.get(&(peer, worker)) {
-            Some(&Dial::Dialling { failures }) => failures,
+        let failures = match self.roads.dial(peer, worker) {
+            Some(Dial::Dialling { failures }) => failures,
             // A dial that this session did not ask for, or that is over.
             None | Some(Dial::Up { .. } | Dial::Failed { .. }) => return,
         };
         let until = now + self.backoff(failures);
         let failures = failures.saturating_add(1);
-        self.dials.insert((peer, worker), Dial::Failed { until, failures });
+        self.roads.set_dial(peer, worker, Dial::Failed { until, failures });
         for id in self.calls_where(|phase| phase == Phase::Dialling { peer, worker }) {
             self.enter(id, Phase::BackingOff { from: Some(peer) });
             self.set_timer(id, until);
@@ -192,22 +153,17 @@ impl Session {
         self.want_view();
     }
 
-    pub(super) fn on_link_down(
-        &mut self,
-        now: Time,
-        link: LinkId,
-        effects: &mut Vec<SessionEffect>,
-    ) {
-        let up = self.dials.iter().find(|(_, dial)| **dial == Dial::Up { link });
-        if let Some((&worker, _)) = up {
+    pub(super) fn on_link_down(&mut self, now: Time, link: LinkId, host: &mut impl SessionHost) {
+        if let Some((peer, worker)) = self.roads.dialled_by(link) {
             let until = now + self.backoff(0);
-            self.dials.insert(worker, Dial::Failed { until, failures: 1 });
+            self.roads.set_dial(peer, worker, Dial::Failed { until, failures: 1 });
         }
         self.drop_strays(|_, on| on == link);
         let mut unsent = Vec::new();
-        for (&id, call) in &mut self.calls {
+        for id in self.calls.ids_where(|call| call.open_on(link).is_some()) {
+            let call = self.calls.change(id).expect("it was just found");
             let Some(lost) = call.lose(link) else { continue };
-            self.attempts.remove(&lost);
+            self.attempts.remove(lost.0);
             if call.phase == (Phase::Sent { attempt: lost }) {
                 unsent.push(id);
             }
@@ -216,109 +172,82 @@ impl Session {
             self.want_view();
         }
         for id in unsent {
-            self.dispatch(now, id, effects);
+            self.dispatch(now, id, host);
         }
     }
 
-    pub(super) fn on_view(&mut self, now: Time, view: &View, effects: &mut Vec<SessionEffect>) {
-        let changed = if self.view.sets.is_empty() {
-            self.view = view.clone();
-            !view.sets.is_empty()
-        } else {
-            let version = self.view.version;
-            self.view.merge(&view.as_update());
-            self.view.version > version
-        };
+    pub(super) fn on_view(&mut self, now: Time, view: Rc<View>, host: &mut impl SessionHost) {
+        let changed = self.roads.learn(view);
         if changed {
             self.fetch.asked = 0;
-            let view = &self.view;
-            self.dials.retain(|(peer, _), dial| match dial {
-                Dial::Up { .. } | Dial::Dialling { .. } => true,
-                Dial::Failed { .. } => !view.is_dead(*peer),
-            });
         }
-        self.refuse_lost(effects);
+        self.refuse_lost(host);
         let waiting = self.calls_where(|phase| match phase {
             Phase::NoPrimary | Phase::Dialling { .. } | Phase::Sent { .. } => true,
             Phase::BackingOff { from } => from.is_some() && changed,
         });
-        self.reroute(now, waiting, effects);
-    }
-
-    /// Adopts a configuration that came with a refusal; whether it was news.
-    pub(super) fn merge_configuration(
-        &mut self,
-        set: KeySet,
-        configuration: &Configuration,
-    ) -> bool {
-        let known = self.view.configuration(set).map(|it| it.epoch);
-        if Some(configuration.epoch) <= known {
-            return false;
-        }
-        let configuration = Some(configuration.clone());
-        let entry = SetEntry { set, configuration, state: SetState::Available };
-        // The version stays: the rest of the view is as old as it was.
-        let version = self.view.version;
-        self.view.merge(&Update { version, sets: vec![entry], ..Update::default() });
-        true
+        self.reroute(now, waiting, host);
     }
 
     /// Sends on the calls of one key set, after its configuration changed.
-    pub(super) fn reroute_set(&mut self, now: Time, set: KeySet, effects: &mut Vec<SessionEffect>) {
-        let count = u16::try_from(self.view.sets.len()).unwrap_or(u16::MAX);
-        let waiting = self.calls.iter().filter(|(_, call)| {
-            call.operation.key_set(count) == set
+    pub(super) fn reroute_set(&mut self, now: Time, set: KeySet, host: &mut impl SessionHost) {
+        let count = self.roads.sets();
+        let waiting = self.calls.ids_where(|call| {
+            call.key_set(count) == Some(set)
                 && !matches!(call.phase, Phase::BackingOff { from: None })
         });
-        let waiting: Vec<CallId> = waiting.map(|(&id, _)| id).collect();
-        self.reroute(now, waiting, effects);
+        self.reroute(now, waiting, host);
     }
 
     /// Dispatches the calls whose way has changed; the others keep their phase and timer.
-    fn reroute(&mut self, now: Time, ids: Vec<CallId>, effects: &mut Vec<SessionEffect>) {
+    fn reroute(&mut self, now: Time, ids: Vec<CallId>, host: &mut impl SessionHost) {
         for id in ids {
-            let phase = self.calls.get(&id).map(|call| call.phase);
-            let target = self.route(id).ok().map(|(_, peer, worker, _)| (peer, worker));
-            let stays = match phase {
-                None => true,
-                Some(Phase::NoPrimary) => false,
-                Some(Phase::Dialling { peer, worker }) => target == Some((peer, worker)),
-                Some(Phase::Sent { attempt }) => {
-                    let open = &self.calls[&id].open;
-                    let member = open.iter().find(|it| it.id == attempt).map(|it| it.member);
+            let Some(call) = self.calls.get(id) else { continue };
+            let target = call.key_set(self.roads.sets()).and_then(|set| self.roads.target(set));
+            let primary = target.map(|it| it.peer);
+            let stays = match call.phase {
+                Phase::NoPrimary => false,
+                Phase::Dialling { peer, worker } => {
+                    target.map(|it| (it.peer, it.worker)) == Some((peer, worker))
+                }
+                Phase::Sent { attempt } => {
+                    let sent = call.open.iter().find(|it| it.id == attempt);
                     // Without a primary, the answer may still come from the old one.
-                    target.is_none() || target.map(|(peer, _)| peer) == member
+                    primary.is_none() || primary == sent.map(|it| it.member)
                 }
-                Some(Phase::BackingOff { from }) => {
-                    target.is_none() || target.map(|(peer, _)| peer) == from
-                }
+                Phase::BackingOff { from } => primary.is_none() || primary == from,
             };
             if !stays {
-                self.dispatch(now, id, effects);
+                self.dispatch(now, id, host);
             }
         }
     }
 
     fn calls_where(&self, wanted: impl Fn(Phase) -> bool) -> Vec<CallId> {
-        self.calls.iter().filter(|(_, call)| wanted(call.phase)).map(|(&id, _)| id).collect()
+        self.calls.ids_where(|call| wanted(call.phase))
     }
 
     /// A set that the metaserver calls lost has nobody left to refuse its calls.
-    fn refuse_lost(&mut self, effects: &mut Vec<SessionEffect>) {
-        let count = u16::try_from(self.view.sets.len()).unwrap_or(u16::MAX);
-        if count == 0 {
+    fn refuse_lost(&mut self, host: &mut impl SessionHost) {
+        let (count, view) = (self.roads.sets(), self.roads.view());
+        if view.sets.iter().all(|entry| entry.state != SetState::Lost) {
             return;
         }
-        let lost = |set| self.view.set(set).is_some_and(|it| it.state == SetState::Lost);
-        let calls = self.calls.iter().filter(|(_, call)| lost(call.operation.key_set(count)));
-        let calls: Vec<CallId> = calls.map(|(&id, _)| id).collect();
-        for id in calls {
-            self.refuse(id, Refusal::Lost, effects);
+        let lost = |set| view.set(set).is_some_and(|it| it.state == SetState::Lost);
+        for id in self.calls.ids_where(|call| call.key_set(count).is_some_and(lost)) {
+            self.refuse(id, Refusal::Lost, host);
         }
     }
 
     pub(super) fn learn_base(&mut self, set: KeySet, base: Revision) {
-        let known = self.bases.entry(set).or_default();
+        let index = usize::from(set.0);
+        if self.bases.len() <= index {
+            if base == Revision::default() {
+                return;
+            }
+            self.bases.resize(index + 1, Revision::default());
+        }
+        let known = &mut self.bases[index];
         *known = (*known).max(base);
     }
 
@@ -326,7 +255,7 @@ impl Session {
         self.fetch.wanted = true;
     }
 
-    pub(super) fn fetch_if_due(&mut self, now: Time, effects: &mut Vec<SessionEffect>) {
+    pub(super) fn fetch_if_due(&mut self, now: Time, host: &mut impl SessionHost) {
         if !self.fetch.wanted || self.fetch.due > now {
             return;
         }
@@ -337,6 +266,6 @@ impl Session {
         self.fetch.wanted = false;
         self.fetch.due = now + self.backoff(self.fetch.asked);
         self.fetch.asked = self.fetch.asked.saturating_add(1);
-        effects.push(SessionEffect::FetchView);
+        host.fetch_view();
     }
 }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 
 use super::*;
-use crate::protocol::message::Expect;
+use crate::protocol::message::{Expect, Request};
 use crate::protocol::types::{
     Configuration, Epoch, Incarnation, LossEpoch, Op, Origin, Position, ServerId, ViewVersion,
     Written,
@@ -51,7 +51,7 @@ impl Bench {
     /// A session that knows that S1 is primary, and has link 1 to it.
     fn connected() -> Bench {
         let mut bench = Bench::new();
-        bench.input(SessionInput::ViewLearned(view(1, S1, &[S1, S2])));
+        bench.input(SessionInput::ViewLearned(Rc::new(view(1, S1, &[S1, S2]))));
         let (_, effects) = bench.submit(get());
         assert_eq!(dials(&effects), vec![S1]);
         let sent = bench.link_up(S1, 1);
@@ -120,7 +120,7 @@ impl Bench {
 
     /// The answer to a question for the view, S2 being primary now.
     fn learn_failover(&mut self) -> Vec<SessionEffect> {
-        self.input(SessionInput::ViewLearned(view(2, S2, &[S1, S2])))
+        self.input(SessionInput::ViewLearned(Rc::new(view(2, S2, &[S1, S2]))))
     }
 }
 

@@ -115,7 +115,7 @@ fn a_retry_keeps_number_and_base() {
 #[test]
 fn the_first_base_comes_with_the_link() {
     let mut bench = Bench::new();
-    bench.input(SessionInput::ViewLearned(view(1, S1, &[S1, S2])));
+    bench.input(SessionInput::ViewLearned(Rc::new(view(1, S1, &[S1, S2]))));
     bench.submit(put());
     let sent = only(bench.link_up(S1, 1));
     assert_eq!(sent.origin().base, revision(3));
@@ -194,7 +194,7 @@ fn mismatch_after_lost_attempt(dead: bool) -> Vec<Outcome> {
     if dead {
         news.dead.push(S1);
     }
-    assert_eq!(dials(&bench.input(SessionInput::ViewLearned(news))), vec![S2]);
+    assert_eq!(dials(&bench.input(SessionInput::ViewLearned(Rc::new(news)))), vec![S2]);
     let retry = only(bench.link_up(S2, 2));
     outcomes(&bench.answer(&retry, mismatch(2, 8)))
 }

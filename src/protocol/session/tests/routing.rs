@@ -13,7 +13,7 @@ fn without_a_view_it_is_asked_for_ever_more_slowly() {
     for _ in 0..8 {
         let before = bench.now;
         // An answer that knows nothing yet.
-        bench.input(SessionInput::ViewLearned(View::default()));
+        bench.input(SessionInput::ViewLearned(Rc::new(View::default())));
         assert!(asks_for_view(&bench.tick_until(|it| *it == SessionEffect::FetchView)));
         delays.push(bench.now.since(before));
     }
@@ -26,7 +26,7 @@ fn without_a_view_it_is_asked_for_ever_more_slowly() {
 #[test]
 fn one_dial_serves_all_calls_to_a_worker() {
     let mut bench = Bench::new();
-    bench.input(SessionInput::ViewLearned(view(1, S1, &[S1, S2])));
+    bench.input(SessionInput::ViewLearned(Rc::new(view(1, S1, &[S1, S2]))));
     let (_, first) = bench.submit(get());
     let (_, second) = bench.submit(put());
     assert_eq!(dials(&first), vec![S1]);
@@ -37,7 +37,7 @@ fn one_dial_serves_all_calls_to_a_worker() {
 #[test]
 fn a_failed_dial_is_tried_again_later_and_the_view_is_asked_for() {
     let mut bench = Bench::new();
-    bench.input(SessionInput::ViewLearned(view(1, S1, &[S1, S2])));
+    bench.input(SessionInput::ViewLearned(Rc::new(view(1, S1, &[S1, S2]))));
     bench.submit(get());
     let effects = bench.input(SessionInput::ConnectFailed { peer: S1, worker: W0 });
     assert!(asks_for_view(&effects) && dials(&effects).is_empty());
@@ -94,7 +94,7 @@ fn a_role_that_comes_back_does_not_send_twice_on_one_link() {
     let mut bench = Bench::connected();
     bench.send(put());
     bench.learn_failover();
-    let back = bench.input(SessionInput::ViewLearned(view(3, S1, &[S1, S2])));
+    let back = bench.input(SessionInput::ViewLearned(Rc::new(view(3, S1, &[S1, S2]))));
     assert!(sends(back).is_empty(), "the attempt on link 1 is still unanswered");
     assert!(bench.link_up(S2, 2).is_empty());
 }
@@ -115,7 +115,7 @@ fn a_superseded_incarnation_is_not_dialled() {
     let reborn = Member { incarnation: Incarnation(9), ..S1 };
     let effects = {
         bench.submit(get());
-        bench.input(SessionInput::ViewLearned(view(1, S1, &[reborn, S2])))
+        bench.input(SessionInput::ViewLearned(Rc::new(view(1, S1, &[reborn, S2]))))
     };
     assert!(dials(&effects).is_empty());
     assert_eq!(bench.session.waiting(CallId(1)), Some(Waiting::Primary));
@@ -128,7 +128,7 @@ fn a_set_that_the_view_calls_lost_refuses_its_calls() {
     let mut lost = view(1, S1, &[S1, S2]);
     lost.sets[0].state = SetState::Lost;
     lost.dead = vec![S1, S2];
-    let effects = bench.input(SessionInput::ViewLearned(lost));
+    let effects = bench.input(SessionInput::ViewLearned(Rc::new(lost)));
     let expected = Outcome::NotDone(NotDone::Refused(Refusal::Lost));
     assert_eq!(outcomes(&effects), vec![expected]);
 }
@@ -138,7 +138,7 @@ fn a_scan_of_no_key_set_is_refused() {
     let mut bench = Bench::new();
     let (set, prefix) = (KeySet(5), Bytes::new());
     bench.submit(Operation::Scan { set, prefix, after: None, items_max: 1, bytes_max: 1 });
-    let effects = bench.input(SessionInput::ViewLearned(view(1, S1, &[S1, S2])));
+    let effects = bench.input(SessionInput::ViewLearned(Rc::new(view(1, S1, &[S1, S2]))));
     let expected = Outcome::NotDone(NotDone::Refused(Refusal::UnknownSet));
     assert_eq!(outcomes(&effects), vec![expected]);
 }

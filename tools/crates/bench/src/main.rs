@@ -22,6 +22,10 @@ use tandem_local::{Place, supervise};
 
 use crate::systems::children::Children;
 
+/// The same as the server's. It serves the client library and whatever drives the other systems.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Measures a Tandem cluster on this machine, alone and beside Redis and the bare network.
 ///
 /// Every figure depends on the machine and on what else runs on it; ratios of figures that were
