@@ -5,12 +5,17 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::{Value, json};
+use serde_json::json;
 use tandem::protocol::time::Span;
 use tandem_local::stage::WHOLE;
 use tandem_local::{Kill, Load, Place, Plan, Stage, kill};
 
-use crate::{Ground, Output};
+use crate::Ground;
+use crate::told::Told;
+
+/// Between two kills where the metaserver starts the servers: it makes one that dies again and
+/// again within seconds of its start wait longer each time.
+const GROWN_UP: Duration = Duration::from_secs(2);
 
 /// Kills servers under load (kill -9) and measures what clients notice, with the default settings.
 ///
@@ -32,24 +37,30 @@ pub struct Options {
 }
 
 impl Options {
+    /// So many kills each way under the usual load.
+    #[must_use]
+    pub fn of(kills: u16, key_sets: u16) -> Options {
+        Options { kills, clients: 8, key_sets }
+    }
+
     /// How long it may take at the very most.
     pub fn time_max(&self) -> Duration {
-        Duration::from_secs(120) + WHOLE * 2 * u32::from(self.kills)
+        Duration::from_secs(120) + (WHOLE * 2 + GROWN_UP) * u32::from(self.kills)
     }
 }
 
 /// How the metaserver learns of a death.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Told {
+enum Notice {
     ByTheKernel,
     BySilence,
 }
 
-impl Told {
+impl Notice {
     fn words(self) -> &'static str {
         match self {
-            Told::ByTheKernel => "death seen by the kernel",
-            Told::BySilence => "death told by silence",
+            Notice::ByTheKernel => "death seen by the kernel",
+            Notice::BySilence => "death told by silence",
         }
     }
 }
@@ -59,30 +70,29 @@ impl Told {
 /// # Errors
 /// A promise was broken, or the cluster does not recover.
 pub fn run(ground: &Ground, options: &Options) -> Result<()> {
-    for told in [Told::ByTheKernel, Told::BySilence] {
-        let kills = series(ground, options, told)?;
-        let row = Row::of(&kills, told, options);
-        match ground.output {
-            Output::Text => println!("{}", row.line()),
-            Output::Json => println!("{}", row.json()),
-        }
+    for notice in [Notice::ByTheKernel, Notice::BySilence] {
+        let kills = series(ground, options, notice)?;
+        Row::of(&kills, notice, options).told().tell(ground.output);
     }
     Ok(())
 }
 
-fn series(ground: &Ground, options: &Options, told: Told) -> Result<Vec<Kill>> {
-    let spawn = told == Told::ByTheKernel;
+fn series(ground: &Ground, options: &Options, notice: Notice) -> Result<Vec<Kill>> {
+    let spawn = notice == Notice::ByTheKernel;
     let plan =
         Plan { name: "bench".to_owned(), key_sets: options.key_sets, spawn, ..Plan::default() };
     let Place { binary, folder } = ground.place.clone();
     let mut stage = Stage::start(&Place { binary, folder }, &plan)?;
     let load: Load = stage.load(usize::from(options.clients))?;
     let style = ProgressStyle::with_template("  {msg} {wide_bar} {pos}/{len}")?;
-    let bar = ProgressBar::new(options.kills.into()).with_style(style).with_message(told.words());
+    let bar = ProgressBar::new(options.kills.into()).with_style(style).with_message(notice.words());
     let mut kills = Vec::new();
     for round in 0..options.kills {
         kills.push(kill(&mut stage, &load, round, spawn)?);
         bar.inc(1);
+        if spawn {
+            std::thread::sleep(GROWN_UP);
+        }
     }
     bar.finish_and_clear();
     load.finish(&stage.client)?;
@@ -116,10 +126,10 @@ impl Spread {
 }
 
 impl Row {
-    fn of(kills: &[Kill], told: Told, options: &Options) -> Row {
+    fn of(kills: &[Kill], notice: Notice, options: &Options) -> Row {
         let step = |kill: &Kill| Span::from_millis(kill.recovery.took_ms[0].unwrap_or_default());
         Row {
-            load: format!("{} kills, {}, {} clients", kills.len(), told.words(), options.clients),
+            load: format!("{} kills, {}, {} clients", kills.len(), notice.words(), options.clients),
             first: Spread::of(kills.iter().map(Kill::first)),
             all: Spread::of(kills.iter().map(Kill::last)),
             invalidate: Spread::of(kills.iter().map(step)),
@@ -127,7 +137,7 @@ impl Row {
         }
     }
 
-    fn line(&self) -> String {
+    fn told(self) -> Told {
         let spread = |it: &Spread| format!("median {:.1} ms, worst {:.1} ms", it.median, it.worst);
         let lines = [
             ("to the first write on a lost key set", &self.first),
@@ -136,23 +146,24 @@ impl Row {
             ("until nothing is missing", &self.whole),
         ];
         let lines = lines.map(|(words, it)| format!("  {words:<38} {}", spread(it)));
-        format!("{}\n{}", self.load, lines.join("\n"))
-    }
-
-    fn json(&self) -> Value {
-        json!({
-            "op": "failover",
-            "load": self.load,
-            "unit": "ms",
-            "tandem": self.first.median,
-            "tandem_worst": self.first.worst,
-            "all_sets_median": self.all.median,
-            "all_sets_worst": self.all.worst,
-            "invalidate_median": self.invalidate.median,
-            "whole_median": self.whole.median,
-            "whole_worst": self.whole.worst,
-            "peer": null, "peer_name": null, "limit": null, "ratio": null, "share_of_limit": null,
-        })
+        Told {
+            op: "failover",
+            load: self.load,
+            unit: "ms",
+            tandem: self.first.median,
+            peer: None,
+            limit: None,
+            share_of_limit: None,
+            beside: vec![
+                ("tandem_worst", json!(self.first.worst)),
+                ("all_sets_median", json!(self.all.median)),
+                ("all_sets_worst", json!(self.all.worst)),
+                ("invalidate_median", json!(self.invalidate.median)),
+                ("whole_median", json!(self.whole.median)),
+                ("whole_worst", json!(self.whole.worst)),
+            ],
+            words: lines.join("\n"),
+        }
     }
 }
 

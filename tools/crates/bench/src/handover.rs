@@ -11,14 +11,12 @@ use tandem::clock;
 use tandem::protocol::meta::{ServerStatus, Status};
 use tandem::protocol::placement;
 use tandem::protocol::time::Span;
-use tandem::protocol::types::KeySet;
+use tandem::protocol::types::{Epoch, KeySet};
 use tandem_local::stage::{WHOLE, member};
 use tandem_local::{Plan, Role, Stage};
 
-use crate::{Ground, Output};
-
-/// Key sets of the leaving server that are written to, each by a writer of its own.
-const WRITERS: usize = 8;
+use crate::Ground;
+use crate::told::Told;
 
 /// How long a server may take to hand over and stop.
 const STOPPED: Duration = Duration::from_secs(30);
@@ -30,16 +28,28 @@ const BEFORE: Duration = Duration::from_secs(1);
 ///
 /// Each round, writers write to key sets of one server, one write after the other. The server is
 /// then told to stop (SIGTERM): it hands the role of primary over, set by set. A key set's pause
-/// is its writer's longest wait from then on, until the server is gone.
+/// is the whole wait of the write that met the change: the last one answered in an epoch or the
+/// first one in the next, whichever waited longer. Nothing is taken off it. Beside it stands each
+/// writer's longest wait until the server is gone, whatever it waited for, and in the second
+/// before: where all processors are busy any operation may wait long for its turn.
 #[derive(Args, Clone, Debug)]
 pub struct Options {
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
     rounds: u16,
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..))]
     key_sets: u16,
+    /// Key sets of the leaving server that are written to, each by a writer of its own.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
+    writers: u16,
 }
 
 impl Options {
+    /// So many rounds of the usual load.
+    #[must_use]
+    pub fn of(rounds: u16, key_sets: u16) -> Options {
+        Options { rounds, key_sets, writers: 8 }
+    }
+
     /// How long it may take at the very most.
     pub fn time_max(&self) -> Duration {
         Duration::from_secs(120) + WHOLE * 3 * u32::from(self.rounds)
@@ -58,79 +68,108 @@ pub fn run(ground: &Ground, options: &Options) -> Result<()> {
         ..Plan::default()
     };
     let mut stage = Stage::start(&ground.place, &plan)?;
-    let (mut pauses, mut usual) = (Vec::new(), Vec::new());
+    let mut waits = Vec::new();
     for round in 0..options.rounds {
         let status = stage.until_whole()?;
         let leaving = status.servers[usize::from(round) % status.servers.len()].clone();
-        let keys = keys(&status, &leaving, options.key_sets)?;
-        let waits = stop_under_writes(&mut stage, &leaving, &keys)?;
-        pauses.extend(waits.iter().map(|it| it.during));
-        usual.extend(waits.iter().map(|it| it.before));
+        let keys = keys(&status, &leaving, options)?;
+        waits.extend(stop_under_writes(&mut stage, &leaving, &keys)?);
         stage.cluster.start_server(leaving.id)?;
     }
     stage.until_whole()?;
-    tell(ground, options, &mut pauses, &mut usual);
+    stage.cluster.stop()?;
+    told(options, &waits).tell(ground.output);
     Ok(())
 }
 
-fn tell(ground: &Ground, options: &Options, pauses: &mut [Span], usual: &mut [Span]) {
-    pauses.sort_unstable();
-    usual.sort_unstable();
-    let ms = |sorted: &[Span], share: f64| {
-        let place = ((sorted.len().saturating_sub(1)) as f64 * share) as usize;
-        sorted.get(place).map_or(0.0, |it| (it.0 as f64 / 1e4).round() / 100.0)
-    };
-    let load = format!("{} servers stopped in order, {WRITERS} writers", options.rounds);
-    match ground.output {
-        Output::Text => println!(
-            "{load}\n  pause of a key set's writes: median {:.2} ms, worst {:.2} ms\n  \
-             longest wait in the second before: median {:.2} ms, worst {:.2} ms",
-            ms(pauses, 0.5),
-            ms(pauses, 1.0),
-            ms(usual, 0.5),
-            ms(usual, 1.0)
-        ),
-        Output::Json => println!(
-            "{}",
-            json!({
-                "op": "handover",
-                "load": load,
-                "unit": "ms",
-                "tandem": ms(pauses, 0.5),
-                "tandem_worst": ms(pauses, 1.0),
-                "longest_before_median": ms(usual, 0.5),
-                "peer": null, "peer_name": null, "limit": null, "ratio": null,
-                "share_of_limit": null,
-            })
+fn told(options: &Options, waits: &[Waits]) -> Told {
+    let [pause, longest, before] = [Waits::pause, Waits::longest, Waits::before].map(|of| {
+        let mut sorted: Vec<Span> = waits.iter().map(of).collect();
+        sorted.sort_unstable();
+        let ms = |it: Option<&Span>| it.map_or(0.0, |it| (it.0 as f64 / 1e4).round() / 100.0);
+        (ms(sorted.get(sorted.len().saturating_sub(1) / 2)), ms(sorted.last()))
+    });
+    let (rounds, writers) = (options.rounds, options.writers);
+    let words = |(median, worst): (f64, f64)| format!("median {median:.2} ms, worst {worst:.2} ms");
+    Told {
+        op: "handover",
+        load: format!("{rounds} servers stopped in order, {writers} writers"),
+        unit: "ms",
+        tandem: pause.0,
+        peer: None,
+        limit: None,
+        share_of_limit: None,
+        beside: vec![
+            ("tandem_worst", json!(pause.1)),
+            ("longest_median", json!(longest.0)),
+            ("longest_worst", json!(longest.1)),
+            ("longest_before_median", json!(before.0)),
+            ("longest_before_worst", json!(before.1)),
+        ],
+        words: format!(
+            "  pause of a key set's writes:         {}\n  \
+             longest wait while the server stops: {}\n  \
+             longest wait in the second before:   {}",
+            words(pause),
+            words(longest),
+            words(before)
         ),
     }
 }
 
 /// Keys in key sets that `server` is primary of, spread over all of those.
-fn keys(status: &Status, server: &ServerStatus, key_sets: u16) -> Result<Vec<String>> {
+fn keys(status: &Status, server: &ServerStatus, options: &Options) -> Result<Vec<String>> {
     let led: Vec<KeySet> = status
         .sets
         .iter()
         .filter(|it| it.configuration.as_ref().is_some_and(|it| it.primary == member(server)))
         .map(|it| it.set)
         .collect();
-    let step = led.len().div_ceil(WRITERS).max(1);
+    let step = led.len().div_ceil(usize::from(options.writers)).max(1);
     let key_of = |set: &KeySet| {
         (0..u32::MAX)
             .map(|number| format!("handover-{number}"))
-            .find(|key| placement::key_set(key.as_bytes(), key_sets) == *set)
+            .find(|key| placement::key_set(key.as_bytes(), options.key_sets) == *set)
     };
     let keys: Option<Vec<String>> = led.iter().step_by(step).map(key_of).collect();
     keys.context("no key falls into a key set")
 }
 
-/// The longest wait of one writer.
-#[derive(Clone, Copy, Debug, Default)]
+/// The waits of one writer.
+#[derive(Clone, Debug, Default)]
 struct Waits {
-    /// While nothing happened.
+    /// The longest before the server was told to stop, and from then on.
     before: Span,
-    /// While the server stopped.
-    during: Span,
+    longest: Span,
+    /// The longest of those that met a change of epoch.
+    pause: Span,
+    /// The last write's epoch and wait.
+    last: Option<(Epoch, Span)>,
+}
+
+impl Waits {
+    fn pause(&self) -> Span {
+        self.pause
+    }
+
+    fn longest(&self) -> Span {
+        self.longest
+    }
+
+    fn before(&self) -> Span {
+        self.before
+    }
+
+    /// Counts a write that was answered in `epoch`.
+    fn count(&mut self, epoch: Epoch, wait: Span, stopping: bool) {
+        let longest = if stopping { &mut self.longest } else { &mut self.before };
+        *longest = wait.max(*longest);
+        // A write that the old primary had taken in is still answered in the old epoch.
+        if let Some((_, before)) = self.last.filter(|&(last, _)| stopping && last != epoch) {
+            self.pause = self.pause.max(wait).max(before);
+        }
+        self.last = Some((epoch, wait));
+    }
 }
 
 fn stop_under_writes(
@@ -163,13 +202,32 @@ fn write(session: Session, key: &str, stopping: &AtomicBool, over: &AtomicBool) 
     let mut waits = Waits::default();
     while !over.load(Ordering::Relaxed) {
         let begun = clock::now();
-        block_on(session.put(key.to_owned(), "1"))?;
+        let written = block_on(session.put(key.to_owned(), "1"))?;
         let wait = clock::now().since(begun);
-        if stopping.load(Ordering::Relaxed) {
-            waits.during = waits.during.max(wait);
-        } else {
-            waits.before = waits.before.max(wait);
-        }
+        waits.count(written.position.epoch, wait, stopping.load(Ordering::Relaxed));
     }
     Ok(waits)
+}
+
+#[cfg(test)]
+mod tests {
+    //! Goal: a pause is the wait of whichever write met the change of epoch.
+    //! Method: waits counted by hand.
+
+    use super::*;
+
+    #[test]
+    fn the_write_that_met_the_change_counts() {
+        let mut waits = Waits::default();
+        let mut count = |epoch, ms, stopping| {
+            waits.count(Epoch(epoch), Span::from_millis(ms), stopping);
+            waits.pause
+        };
+        count(1, 9, false);
+        assert_eq!(count(1, 8, true), Span::ZERO, "merely slow");
+        count(1, 5, true);
+        assert_eq!(count(2, 1, true), Span::from_millis(5), "taken in by the old primary");
+        assert_eq!(count(3, 7, true), Span::from_millis(7));
+        assert_eq!((waits.before, waits.longest), (Span::from_millis(9), Span::from_millis(8)));
+    }
 }

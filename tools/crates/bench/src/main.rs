@@ -3,6 +3,7 @@
 //! One load loop (`load`) drives every system (`systems`) alike. Whatever happens, the processes
 //! that a run starts end with it.
 
+mod bulk;
 mod compare;
 mod curves;
 mod failover;
@@ -13,6 +14,7 @@ mod run;
 mod scan;
 mod scene;
 mod systems;
+mod told;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -63,13 +65,20 @@ enum Task {
     Failover(failover::Options),
     /// Stop servers in order and measure the pause of each key set.
     Handover(handover::Options),
+    /// Copy a lost server's key sets anew and measure how fast, and what reads notice.
+    Bulk(bulk::Options),
     /// Measure the memory of a key over its own bytes, beside Redis.
     Memory(memory::Options),
     /// Measure throughput and memory as keys, values, key sets, clients, servers and copies grow.
     Curves(curves::Options),
     /// The other side of the bare echo.
     #[command(hide = true)]
-    Echo { config: PathBuf },
+    Echo {
+        config: PathBuf,
+        /// Only count what comes.
+        #[arg(long)]
+        sink: bool,
+    },
 }
 
 /// What a task works with.
@@ -87,9 +96,10 @@ fn main() -> ExitCode {
         Task::Compare(_) => "compare",
         Task::Failover(_) => "failover",
         Task::Handover(_) => "handover",
+        Task::Bulk(_) => "bulk",
         Task::Memory(_) => "memory",
         Task::Curves(_) => "curves",
-        Task::Echo { config } => return told(systems::echo::serve(config), "echo"),
+        Task::Echo { config, sink } => return told(systems::echo::serve(config, *sink), "echo"),
     };
     let Ok(folder) = std::path::absolute(folder.join(name)) else {
         eprintln!("tools/bench: there is no current directory");
@@ -112,6 +122,9 @@ fn main() -> ExitCode {
         Task::Handover(options) => {
             supervise(options.time_max(), clear, move || handover::run(&ground, &options))
         }
+        Task::Bulk(options) => {
+            supervise(options.time_max(), clear, move || bulk::run(&ground, &options))
+        }
         Task::Memory(options) => {
             supervise(options.time_max(), clear, move || memory::run(&ground, &options))
         }
@@ -130,5 +143,31 @@ fn told(ended: anyhow::Result<()>, name: &str) -> ExitCode {
             eprintln!("tools/bench {name} failed: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// The middle, the mean of the two middle ones of an even number.
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    let middle = figures.len() / 2;
+    match (figures.len() % 2, figures.get(middle)) {
+        (0, Some(upper)) => f64::midpoint(figures[middle - 1], *upper),
+        (_, Some(middle)) => *middle,
+        (_, None) => 0.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Goal: the median is the middle.
+    //! Method: small examples.
+
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_middle() {
+        assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), 2.5);
+        assert_eq!(median(Vec::new()), 0.0);
     }
 }

@@ -7,9 +7,10 @@ use clap::Args;
 use serde_json::json;
 use tandem_local::Plan;
 
+use crate::Ground;
 use crate::load::KEY_BYTES;
 use crate::scene::{Peers, Scene};
-use crate::{Ground, Output};
+use crate::told::Told;
 
 /// A system is left alone before its memory is read: buffers of the load are given back.
 const REST: Duration = Duration::from_secs(2);
@@ -34,6 +35,12 @@ pub struct Options {
 }
 
 impl Options {
+    /// So many keys with the usual values.
+    #[must_use]
+    pub fn of(keys: u64, value: usize, key_sets: u16) -> Options {
+        Options { keys, value, key_sets }
+    }
+
     /// How long it may take at the very most.
     pub fn time_max(&self) -> Duration {
         Duration::from_secs(120) + Duration::from_secs(2 * self.keys / FILL_PER_S_MIN)
@@ -65,31 +72,25 @@ pub fn run(ground: &Ground, options: &Options) -> Result<()> {
         "{} keys of {KEY_BYTES} bytes, values of {}, {copies} copies",
         options.keys, options.value
     );
-    match ground.output {
-        Output::Text => println!(
-            "{load}\n  over key and value, a copy: Tandem {tandem:.1} bytes, Redis {} {peer:.1} \
+    let version = redis.version.clone();
+    let told = Told {
+        op: "memory",
+        load,
+        unit: "bytes over key and value, a copy",
+        tandem,
+        peer: Some((format!("Redis {version} TLS"), peer)),
+        limit: Some(0.0),
+        share_of_limit: None,
+        beside: vec![("resident_empty_bytes", json!(empty)), ("resident_full_bytes", json!(full))],
+        words: format!(
+            "  over key and value, a copy: Tandem {tandem:.1} bytes, Redis {version} {peer:.1} \
              bytes\n  resident memory of all copies: Tandem {} MiB, Redis {} MiB",
-            redis.version,
             full[0] >> 20,
             full[1] >> 20
         ),
-        Output::Json => println!(
-            "{}",
-            json!({
-                "op": "memory",
-                "load": load,
-                "unit": "bytes over key and value, a copy",
-                "tandem": tenth(tandem),
-                "peer": tenth(peer),
-                "peer_name": format!("Redis {} TLS", redis.version),
-                "limit": 0.0,
-                "ratio": tenth(tandem / peer * 100.0) / 100.0,
-                "share_of_limit": null,
-                "resident_empty_bytes": empty,
-                "resident_full_bytes": full,
-            })
-        ),
-    }
+    };
+    scene.end(ground)?;
+    told.tell(ground.output);
     Ok(())
 }
 
@@ -112,10 +113,6 @@ fn rss(status: &str) -> Option<u64> {
     let line = status.lines().find_map(|it| it.strip_prefix("VmRSS:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib << 10)
-}
-
-fn tenth(figure: f64) -> f64 {
-    (figure * 10.0).round() / 10.0
 }
 
 #[cfg(test)]

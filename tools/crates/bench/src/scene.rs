@@ -113,6 +113,15 @@ impl Scene {
         Ok(Scene { stage, redis, echo, keys, value_bytes, servers })
     }
 
+    /// Ends everything that is up.
+    ///
+    /// # Errors
+    /// A process is left.
+    pub fn end(mut self, ground: &Ground) -> Result<()> {
+        self.stage.cluster.stop()?;
+        ground.children.end()
+    }
+
     /// The numbers of the servers' processes.
     ///
     /// # Errors

@@ -19,7 +19,7 @@ use tandem_local::Plan;
 
 use crate::load::{Choice, Found, Pace, Work};
 use crate::scene::{Peers, Scene, Shape, System};
-use crate::{Ground, Output};
+use crate::{Ground, Output, bulk, failover, handover, memory};
 
 pub use row::Row;
 
@@ -45,6 +45,9 @@ const AROUND: Duration = Duration::from_secs(180);
 /// connection a session.
 ///
 /// Throughput is higher with a ratio above 1; a wait is shorter with a ratio below 1.
+///
+/// Then, each in a cluster of its own: failover (few kills; `tools/bench failover` does 50 each
+/// way), handover, bulk, and memory, which stores its keys in Tandem and in Redis.
 #[derive(Args, Clone, Debug)]
 pub struct Options {
     /// How often everything is measured; figures are medians.
@@ -69,12 +72,25 @@ pub struct Options {
     keys: u64,
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..))]
     key_sets: u16,
-    /// Where the picture (SVG) goes; unless said, beside the processes' files.
+    /// Where the picture (SVG) of the rows beside the peers goes; unless said, beside the folder
+    /// of the processes' files.
     #[arg(long)]
     picture: Option<PathBuf>,
     /// Leave out the figures with connections of each session's own.
     #[arg(long)]
     shared_only: bool,
+    /// Servers killed each way for `failover`; `tools/bench failover` takes more time and 50.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
+    kills: u16,
+    /// Servers stopped in order for `handover`.
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u16).range(1..))]
+    stops: u16,
+    /// Servers copied anew for `bulk`.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
+    copies: u16,
+    /// Keys for `memory`, in Tandem and in Redis.
+    #[arg(long, default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    memory_keys: u64,
 }
 
 /// What a row measures.
@@ -90,10 +106,31 @@ pub enum Op {
     P50Put,
     /// The wait that 99 % do not exceed at half of the peer's peak, reads and writes.
     P99HalfLoad,
+    /// From a server's death to the first write on a key set that it led.
+    Failover,
+    /// The pause of a key set whose server stops in order.
+    Handover,
+    /// Bytes a second at which a server is copied anew.
+    Bulk,
+    /// Bytes of memory over key and value, a copy.
+    Memory,
 }
 
 impl Op {
-    const ALL: [Op; 5] = [Op::Get, Op::Put, Op::P50Get, Op::P50Put, Op::P99HalfLoad];
+    const ALL: [Op; 9] = [
+        Op::Get,
+        Op::Put,
+        Op::P50Get,
+        Op::P50Put,
+        Op::P99HalfLoad,
+        Op::Failover,
+        Op::Handover,
+        Op::Bulk,
+        Op::Memory,
+    ];
+
+    /// The rows of one cluster with its peers; each other one has a cluster of its own.
+    const BESIDE_PEERS: [Op; 5] = [Op::Get, Op::Put, Op::P50Get, Op::P50Put, Op::P99HalfLoad];
 
     /// Its name in the output.
     #[must_use]
@@ -104,6 +141,10 @@ impl Op {
             Op::P50Get => "p50_get",
             Op::P50Put => "p50_put",
             Op::P99HalfLoad => "p99_half_load",
+            Op::Failover => "failover",
+            Op::Handover => "handover",
+            Op::Bulk => "bulk",
+            Op::Memory => "memory",
         }
     }
 
@@ -111,8 +152,8 @@ impl Op {
     #[must_use]
     pub fn is_wait(self) -> bool {
         match self {
-            Op::Get | Op::Put => false,
-            Op::P50Get | Op::P50Put | Op::P99HalfLoad => true,
+            Op::Get | Op::Put | Op::Bulk | Op::Memory => false,
+            Op::P50Get | Op::P50Put | Op::P99HalfLoad | Op::Failover | Op::Handover => true,
         }
     }
 }
@@ -127,7 +168,30 @@ impl Options {
         let rows = 2 * self.loads.len() as u32 + 4;
         let systems = 5;
         let each = self.warm_up + self.length + Duration::from_secs(3);
-        AROUND + each * rows * systems * u32::from(self.rounds)
+        let beside_peers = AROUND + each * rows * systems * u32::from(self.rounds);
+        let others = [
+            self.failover().time_max(),
+            self.handover().time_max(),
+            self.bulk().time_max(),
+            self.memory().time_max(),
+        ];
+        beside_peers + others.into_iter().sum::<Duration>()
+    }
+
+    fn failover(&self) -> failover::Options {
+        failover::Options::of(self.kills, self.key_sets)
+    }
+
+    fn handover(&self) -> handover::Options {
+        handover::Options::of(self.stops, self.key_sets)
+    }
+
+    fn bulk(&self) -> bulk::Options {
+        bulk::Options::of(self.copies, self.key_sets)
+    }
+
+    fn memory(&self) -> memory::Options {
+        memory::Options::of(self.memory_keys, self.value, self.key_sets)
     }
 
     fn pace(&self, outstanding: usize, rate: Option<f64>) -> Pace {
@@ -144,6 +208,26 @@ impl Options {
 /// # Errors
 /// Redis is missing, something does not come up, or an operation failed.
 pub fn run(ground: &Ground, options: &Options) -> Result<()> {
+    if Op::BESIDE_PEERS.iter().any(|&op| options.wants(op)) {
+        beside_peers(ground, options)?;
+    }
+    if options.wants(Op::Failover) {
+        failover::run(ground, &options.failover())?;
+    }
+    if options.wants(Op::Handover) {
+        handover::run(ground, &options.handover())?;
+    }
+    if options.wants(Op::Bulk) {
+        bulk::run(ground, &options.bulk())?;
+    }
+    if options.wants(Op::Memory) {
+        memory::run(ground, &options.memory())?;
+    }
+    Ok(())
+}
+
+/// The rows of one cluster, beside Redis and the echo.
+fn beside_peers(ground: &Ground, options: &Options) -> Result<()> {
     let scene = Scene::start(ground, &options.plan(), options.keys, options.value, Peers::All)?;
     scene.fill()?;
     let version = scene.redis.as_ref().map(|it| it.version.clone()).unwrap_or_default();
@@ -155,26 +239,8 @@ pub fn run(ground: &Ground, options: &Options) -> Result<()> {
     }
     let mut rows = Vec::new();
     for (op, work) in [(Op::Get, Work::Get), (Op::Put, Work::Put)] {
-        let mut peak = 0.0_f64;
-        for &shape in &options.loads {
-            // Half of the peer's peak needs the peak, whether its rows are wanted or not.
-            if options.wants(op) || options.wants(Op::P99HalfLoad) {
-                let row = rounds.throughput(op, work, shape)?;
-                peak = peak.max(row.peer);
-                rows.push(row);
-            }
-        }
-        let alone = if work == Work::Get { Op::P50Get } else { Op::P50Put };
-        if options.wants(alone) {
-            rows.push(rounds.alone(alone, work)?);
-        }
-        if options.wants(Op::P99HalfLoad) {
-            rows.push(rounds.half_load(op, work, peak / 2.0)?);
-        }
+        rows.extend(rounds.of(op, work)?);
     }
-    let path = options.picture.clone().unwrap_or_else(|| ground.place.folder.join("compare.svg"));
-    std::fs::write(&path, picture::draw(&rows))
-        .with_context(|| format!("writing {}", path.display()))?;
     let (failed, mistaken) = (rounds.failed.get(), rounds.false_failovers()?);
     if failed > 0 || mistaken > 0 {
         eprintln!(
@@ -184,7 +250,19 @@ pub fn run(ground: &Ground, options: &Options) -> Result<()> {
     }
     if ground.output == Output::Text {
         row::print_guarantees(&rounds.peer);
-        println!("\nThe picture: {}", path.display());
+    }
+    scene.end(ground)?;
+    draw(ground, options, &rows)
+}
+
+/// Beside the processes' files, which the next cluster's take the place of.
+fn draw(ground: &Ground, options: &Options, rows: &[Row]) -> Result<()> {
+    let beside = ground.place.folder.with_extension("svg");
+    let path = options.picture.clone().unwrap_or(beside);
+    std::fs::write(&path, picture::draw(rows))
+        .with_context(|| format!("writing {}", path.display()))?;
+    if ground.output == Output::Text {
+        println!("\nThe picture: {}\n", path.display());
     }
     Ok(())
 }
@@ -200,6 +278,27 @@ struct Rounds<'a> {
 }
 
 impl Rounds<'_> {
+    /// All rows of reads, or of writes.
+    fn of(&mut self, op: Op, work: Work) -> Result<Vec<Row>> {
+        let (mut rows, mut peak) = (Vec::new(), 0.0_f64);
+        for &shape in &self.options.loads {
+            // Half of the peer's peak needs the peak, whether its rows are wanted or not.
+            if self.options.wants(op) || self.options.wants(Op::P99HalfLoad) {
+                let row = self.throughput(op, work, shape)?;
+                peak = peak.max(row.peer);
+                rows.push(row);
+            }
+        }
+        let alone = if work == Work::Get { Op::P50Get } else { Op::P50Put };
+        if self.options.wants(alone) {
+            rows.push(self.alone(alone, work)?);
+        }
+        if self.options.wants(Op::P99HalfLoad) {
+            rows.push(self.half_load(op, work, peak / 2.0)?);
+        }
+        Ok(rows)
+    }
+
     /// A row of throughput.
     fn throughput(&mut self, op: Op, work: Work, shape: Shape) -> Result<Row> {
         let mut systems = vec![System::Tandem, System::Redis, System::Echo];
@@ -262,7 +361,7 @@ impl Rounds<'_> {
             }
         }
         bar.finish_and_clear();
-        Ok(figures.into_iter().map(|(system, all)| (system, median(all))).collect())
+        Ok(figures.into_iter().map(|(system, all)| (system, crate::median(all))).collect())
     }
 
     /// A measurement that failed has no figure; the next one finds the cluster whole.
@@ -296,31 +395,5 @@ impl Rounds<'_> {
             Output::Json => println!("{}", row.json()),
         }
         Ok(row)
-    }
-}
-
-/// The middle, the mean of the two middle ones of an even number.
-fn median(mut figures: Vec<f64>) -> f64 {
-    figures.sort_by(f64::total_cmp);
-    let middle = figures.len() / 2;
-    match (figures.len() % 2, figures.get(middle)) {
-        (0, Some(upper)) => (figures[middle - 1] + upper) / 2.0,
-        (_, Some(middle)) => *middle,
-        (_, None) => 0.0,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    //! Goal: the median is the middle.
-    //! Method: small examples.
-
-    use super::*;
-
-    #[test]
-    fn the_median_is_the_middle() {
-        assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
-        assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), 2.5);
-        assert_eq!(median(Vec::new()), 0.0);
     }
 }

@@ -1,7 +1,8 @@
 //! A bare echo over Tandem's own QUIC connections: what the network allows with nothing above it.
 //!
 //! Both sides use Tandem's endpoint, with its sockets, transport settings and handshake; then
-//! the streams carry frames of one length, which the other process sends back as they come.
+//! the streams carry frames of one length, which the other process sends back as they come. As a
+//! sink it only counts what it is sent.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -12,14 +13,17 @@ use std::process::Command;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use bytes::{Buf, Bytes, BytesMut};
 use quinn::{RecvStream, SendStream, VarInt};
+use tandem::clock;
 use tandem::config::{ClusterConfig, CredentialFiles};
 use tandem::identity::Identity;
 use tandem::net::{Acceptor, Connection, Credentials, Endpoint, EndpointOptions};
 use tandem::protocol::message::{Hello, HelloAck, Purpose};
+use tandem::protocol::time::Span;
 use tandem::protocol::types::{ClusterId, WorkerId};
 use tandem::wire::{self, HelloRefusal, Local};
 use tandem_local::CLIENT;
@@ -35,6 +39,9 @@ const PIECES_MAX: usize = 45;
 /// Bytes read at once.
 const READ_BYTES: usize = 64 << 10;
 
+/// Pieces in which bulk is written.
+const BULK_BYTES: usize = 64 << 10;
+
 /// The other process, and how to reach it.
 pub struct Echo {
     address: SocketAddr,
@@ -47,14 +54,48 @@ impl Echo {
     /// # Errors
     /// It does not come up.
     pub fn start(children: &Children, config: &ClusterConfig) -> Result<Echo> {
+        Echo::start_as(children, config, &[])
+    }
+
+    /// The same, but as a sink.
+    ///
+    /// # Errors
+    /// It does not come up.
+    pub fn start_sink(children: &Children, config: &ClusterConfig) -> Result<Echo> {
+        Echo::start_as(children, config, &["--sink"])
+    }
+
+    fn start_as(children: &Children, config: &ClusterConfig, how: &[&str]) -> Result<Echo> {
         let program = std::env::current_exe().context("finding this program")?;
         let mut command = Command::new(program);
-        command.arg("echo").arg(config.path());
+        command.arg("echo").arg(config.path()).args(how);
         let output = children.start_talking(&mut command)?;
         let mut line = String::new();
         BufReader::new(output).read_line(&mut line).context("hearing from the echo")?;
         let address = line.trim().parse().with_context(|| format!("the echo says {line:?}"))?;
         Ok(Echo { address, config: config.clone() })
+    }
+
+    /// Sends to a sink over one stream for `length`; bytes a second that arrived.
+    ///
+    /// # Errors
+    /// The other process does not answer.
+    pub async fn carry(&self, length: Duration) -> Result<f64> {
+        let (_, credentials) = party(&self.config, Side::Dials)?;
+        let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        let endpoint = Endpoint::bind(any, credentials, EndpointOptions::default())?;
+        let (expected, _) = identity(&self.config, Side::Accepts)?;
+        let connection = endpoint.dial(self.address, &expected, hello()).await?;
+        let (mut send, mut recv) = connection.bare().open_bi().await?;
+        let piece = Bytes::from(vec![b'b'; BULK_BYTES]);
+        let begun = clock::now();
+        while clock::now().since(begun) < Span::from(length) {
+            send.write_chunk(piece.clone()).await?;
+        }
+        send.finish()?;
+        let count = recv.read_to_end(size_of::<u64>()).await?;
+        let count = u64::from_be_bytes(count.as_slice().try_into().context("a count")?);
+        Ok(count as f64 / Duration::from(clock::now().since(begun)).as_secs_f64())
     }
 
     /// Connections with `frame_bytes` frames; the endpoint must outlive them.
@@ -123,11 +164,12 @@ fn hello() -> Hello {
     }
 }
 
-/// The other process: says its address, and echoes until its standard input ends.
+/// The other process: says its address, and echoes, or only counts, until its standard input
+/// ends.
 ///
 /// # Errors
 /// It can not listen.
-pub fn serve(config: &Path) -> Result<()> {
+pub fn serve(config: &Path, sink: bool) -> Result<()> {
     let config = ClusterConfig::load(config)?;
     let (over, input_ended) = oneshot::channel();
     std::thread::spawn(|| {
@@ -144,14 +186,16 @@ pub fn serve(config: &Path) -> Result<()> {
         writeln!(output, "{}", endpoint.address()?).context("saying the address")?;
         output.flush().context("saying the address")?;
         tokio::select! {
-            () = endpoint.serve(Rc::new(Everyone)) => Ok(()),
+            () = endpoint.serve(Rc::new(Everyone { sink })) => Ok(()),
             _ = input_ended => Ok(()),
         }
     })
 }
 
 /// Lets everyone in whom TLS lets in.
-struct Everyone;
+struct Everyone {
+    sink: bool,
+}
 
 impl Acceptor for Everyone {
     fn judge(&self, _: &Identity, hello: &Hello) -> Result<HelloAck, HelloRefusal> {
@@ -161,10 +205,15 @@ impl Acceptor for Everyone {
     fn on_connection(&self, connection: Connection) {
         // The first stream carried the `Hello`.
         connection.bare().set_max_concurrent_bi_streams(VarInt::from_u32(2));
+        let sink = self.sink;
         tokio::task::spawn_local(async move {
             while let Ok((send, recv)) = connection.bare().accept_bi().await {
                 // A stream ends with its connection.
-                tokio::task::spawn_local(echo(send, recv));
+                if sink {
+                    tokio::task::spawn_local(count(send, recv));
+                } else {
+                    tokio::task::spawn_local(echo(send, recv));
+                }
             }
         });
     }
@@ -180,6 +229,22 @@ async fn echo(mut send: SendStream, mut recv: RecvStream) -> Result<()> {
         }
         send.write_chunk(back.freeze()).await?;
     }
+}
+
+/// Reads all that comes, and says how much it was.
+async fn count(mut send: SendStream, mut recv: RecvStream) -> Result<()> {
+    let mut pieces: [Bytes; PIECES_MAX] = std::array::from_fn(|_| Bytes::new());
+    let mut sum = 0;
+    while let Some(count) = recv.read_chunks(&mut pieces).await? {
+        for piece in &mut pieces[..count] {
+            sum += std::mem::take(piece).len() as u64;
+        }
+    }
+    send.write_all(&sum.to_be_bytes()).await?;
+    send.finish()?;
+    // The stream ends once this was read.
+    send.stopped().await?;
+    Ok(())
 }
 
 /// One stream of one connection with frames in flight.
