@@ -184,8 +184,8 @@ impl Connection {
         self.shared.dialled
     }
 
-    /// The bare QUIC connection, for tools that measure what stands above it. Whoever uses it
-    /// does not call `run`.
+    /// The bare QUIC connection, for its settings, and for tools that measure what stands above
+    /// it. Whoever uses its streams does not call `run`.
     #[must_use]
     pub fn bare(&self) -> &quinn::Connection {
         &self.shared.quinn

@@ -43,8 +43,10 @@ impl Wanted {
     }
 }
 
-/// Bytes that may wait in a bulk connection; more chunks wait before it.
-const BULK_BYTES_MAX: usize = 4 << 20;
+/// Bytes that may wait in a bulk connection, and as many on their way; more chunks wait before it.
+/// What a learner has not read yet is what its promises wait behind, and so do its primaries'
+/// clients once it is proposed.
+const BULK_BYTES_MAX: usize = 512 << 10;
 
 /// How long the feeder of a bulk connection rests while the connection is full.
 const BULK_REST: Duration = Duration::from_millis(1);
@@ -232,6 +234,7 @@ pub async fn keep_bulk_link(driver: Driver, beside: Connection, link: LinkId) {
     let Some(peer) = beside.hello().to else { return };
     let connection = dial_peer(&driver, peer, Purpose::Bulk).await;
     if let Some(connection) = connection {
+        connection.bare().set_send_window(BULK_BYTES_MAX as u64);
         let feeder = feed_bulk(driver.clone(), link, connection.clone());
         tokio::select! {
             biased;
