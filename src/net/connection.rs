@@ -184,8 +184,13 @@ impl Connection {
         self.shared.dialled
     }
 
-    /// The bare QUIC connection, for its settings, and for tools that measure what stands above
-    /// it. Whoever uses its streams does not call `run`.
+    /// Lets at most `bytes` be sent and not acknowledged; the rest waits in its queue.
+    pub fn limit_in_flight(&self, bytes: usize) {
+        self.shared.quinn.set_send_window(bytes as u64);
+    }
+
+    /// The bare QUIC connection, for tools that measure what stands above it. Whoever uses it
+    /// does not call `run`.
     #[must_use]
     pub fn bare(&self) -> &quinn::Connection {
         &self.shared.quinn

@@ -234,7 +234,7 @@ pub async fn keep_bulk_link(driver: Driver, beside: Connection, link: LinkId) {
     let Some(peer) = beside.hello().to else { return };
     let connection = dial_peer(&driver, peer, Purpose::Bulk).await;
     if let Some(connection) = connection {
-        connection.bare().set_send_window(BULK_BYTES_MAX as u64);
+        connection.limit_in_flight(BULK_BYTES_MAX);
         let feeder = feed_bulk(driver.clone(), link, connection.clone());
         tokio::select! {
             biased;
