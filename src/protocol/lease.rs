@@ -61,7 +61,7 @@ impl Bonds {
     /// news, which has to be durable before the acknowledgement is sent.
     pub fn tie(&mut self, primary: Member, epoch: Epoch, promise: Span) -> bool {
         let fresh = Tie { primary, epoch, promise };
-        let tie = self.ties.get_or_insert_with(primary, || Tie { epoch: Epoch(0), ..fresh });
+        let tie = self.ties.entry_or(primary, || Tie { epoch: Epoch(0), ..fresh });
         let news = tie.epoch < epoch || tie.promise < promise;
         tie.epoch = tie.epoch.max(epoch);
         tie.promise = tie.promise.max(promise);
@@ -83,7 +83,7 @@ impl Bonds {
         if planted(Mutant::OpensAfterLatest) {
             self.by_primary.retain(|&other, _| other == primary);
         }
-        let bond = self.by_primary.get_or_insert_with(primary, || Bond {
+        let bond = self.by_primary.entry_or(primary, || Bond {
             epoch,
             heard_until: now,
             bound_until: now,

@@ -1,5 +1,5 @@
 //! A map by member for the few members of a key set: one piece of memory, looked through in order.
-//! Its methods are those of the library's ordered map.
+//! Its methods are those of an ordered map.
 
 use super::types::Member;
 
@@ -29,7 +29,7 @@ impl<T> Members<T> {
         self.entries.iter().find(|(it, _)| it == member).map(|(_, value)| value)
     }
 
-    pub fn get_mut(&mut self, member: &Member) -> Option<&mut T> {
+    pub fn entry(&mut self, member: &Member) -> Option<&mut T> {
         self.entries.iter_mut().find(|(it, _)| it == member).map(|(_, value)| value)
     }
 
@@ -40,7 +40,7 @@ impl<T> Members<T> {
         }
     }
 
-    pub fn get_or_insert_with(&mut self, member: Member, value: impl FnOnce() -> T) -> &mut T {
+    pub fn entry_or(&mut self, member: Member, value: impl FnOnce() -> T) -> &mut T {
         let place = match self.place(&member) {
             Ok(place) => place,
             Err(place) => {
@@ -108,8 +108,8 @@ mod tests {
         let mut members: Members<u32> = [(member(3), 30), (member(1), 10)].into_iter().collect();
         members.insert(member(2), 20);
         members.insert(member(3), 31);
-        *members.get_or_insert_with(member(4), || 40) += 1;
-        *members.get_or_insert_with(member(1), || 99) += 1;
+        *members.entry_or(member(4), || 40) += 1;
+        *members.entry_or(member(1), || 99) += 1;
         let all: Vec<(Member, u32)> = members.iter().map(|(it, value)| (*it, *value)).collect();
         assert_eq!(all, [(member(1), 11), (member(2), 20), (member(3), 31), (member(4), 41)]);
         assert_eq!((members.remove(&member(2)), members.get(&member(2))), (Some(20), None));

@@ -37,7 +37,7 @@ impl Replica {
         let (set, epoch, commit) = (self.set, self.epoch(), self.log.committed());
         let prepared = self.log.prepared();
         let Role::Primary(primary) = &mut self.role else { return };
-        let Some(follower) = primary.followers.get_mut(&member) else { return };
+        let Some(follower) = primary.followers.entry(&member) else { return };
         let Some(link) = follower.link else { return };
         if follower.run.as_ref().is_some_and(|run| !run.is_started()) {
             return;
@@ -91,7 +91,7 @@ impl Replica {
         }
         let prepared = self.log.prepared();
         let Role::Primary(primary) = &mut self.role else { return };
-        let Some(follower) = primary.followers.get_mut(&peer) else { return };
+        let Some(follower) = primary.followers.entry(&peer) else { return };
         if follower.link != Some(link) || follower.is_of_earlier_run(sent) {
             return;
         }
@@ -124,7 +124,7 @@ impl Replica {
             return;
         }
         let Role::Primary(primary) = &mut self.role else { return };
-        let Some(follower) = primary.followers.get_mut(&peer) else { return };
+        let Some(follower) = primary.followers.entry(&peer) else { return };
         if follower.link != Some(link) || follower.is_of_earlier_run(sent) {
             return;
         }

@@ -109,7 +109,7 @@ impl Replica {
         if primary.phase == Phase::Resigned {
             return;
         }
-        if let Some(follower) = primary.followers.get_mut(&learner) {
+        if let Some(follower) = primary.followers.entry(&learner) {
             if let Some(run) = &mut follower.run {
                 run.recovery = recovery;
             }
@@ -142,7 +142,7 @@ impl Replica {
         let copied = !planted(Mutant::DedupNotCopied);
         let dedup = if copied { self.dedup.snapshot() } else { Default::default() };
         let Role::Primary(primary) = &mut self.role else { return };
-        let Some(follower) = primary.followers.get_mut(&learner) else { return };
+        let Some(follower) = primary.followers.entry(&learner) else { return };
         let (Some(link), Some(run)) = (follower.link, &mut follower.run) else { return };
         let Stage::Idle { not_before } = run.stage else { return };
         if not_before > ctx.now {
@@ -174,7 +174,7 @@ impl Replica {
     /// An acknowledgement came: a starting run scans, a lagging learner loses its run.
     pub(super) fn on_run_progress(&mut self, ctx: &mut Context<'_>, learner: Member) {
         let Role::Primary(primary) = &mut self.role else { return };
-        let Some(run) = primary.followers.get_mut(&learner).and_then(|it| it.run.as_mut()) else {
+        let Some(run) = primary.followers.entry(&learner).and_then(|it| it.run.as_mut()) else {
             return;
         };
         if run.stage == Stage::Starting {
@@ -188,7 +188,7 @@ impl Replica {
     fn read_next_chunk(&mut self, ctx: &mut Context<'_>, learner: Member) {
         let (set, at) = (self.set, self.log.committed());
         let Role::Primary(primary) = &mut self.role else { return };
-        let Some(run) = primary.followers.get_mut(&learner).and_then(|it| it.run.as_mut()) else {
+        let Some(run) = primary.followers.entry(&learner).and_then(|it| it.run.as_mut()) else {
             return;
         };
         let Stage::Scanning { after, reading, read_all, in_flight } = &mut run.stage else {
@@ -225,7 +225,7 @@ impl Replica {
     ) {
         let set = self.set;
         let Role::Primary(primary) = &mut self.role else { return };
-        let Some(follower) = primary.followers.get_mut(&learner) else { return };
+        let Some(follower) = primary.followers.entry(&learner) else { return };
         let (Some(link), Some(run)) = (follower.link, &mut follower.run) else { return };
         if run.id != run_id {
             return;
@@ -253,7 +253,7 @@ impl Replica {
     ) {
         let set = self.set;
         let Role::Primary(primary) = &mut self.role else { return };
-        let Some(follower) = primary.followers.get_mut(&learner) else { return };
+        let Some(follower) = primary.followers.entry(&learner) else { return };
         let Some(run) = &mut follower.run else { return };
         if run.id != run_id || follower.link != Some(link) {
             return;
@@ -297,7 +297,7 @@ impl Replica {
     pub(super) fn abort_run(&mut self, ctx: &mut Context<'_>, learner: Member) {
         let (set, not_before) = (self.set, ctx.now + ctx.timing.heartbeat);
         let Role::Primary(primary) = &mut self.role else { return };
-        let Some(follower) = primary.followers.get_mut(&learner) else { return };
+        let Some(follower) = primary.followers.entry(&learner) else { return };
         let Some(run) = &mut follower.run else { return };
         if run.is_started() {
             *run = Run::idle(run.recovery, not_before);

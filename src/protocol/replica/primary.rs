@@ -215,7 +215,7 @@ impl Replica {
         for &member in &configuration.secondaries {
             let link = ctx.dialled.get(&member).copied();
             let follower =
-                primary.followers.get_or_insert_with(member, || Follower::new(ctx.now, link, None));
+                primary.followers.entry_or(member, || Follower::new(ctx.now, link, None));
             follower.run = None;
             follower.greeted = false;
             follower.accepted = committed;
@@ -236,7 +236,7 @@ impl Replica {
         let Some(configuration) = self.configuration.clone() else { return };
         let (set, committed, prepared) = (self.set, self.log.committed(), self.log.prepared());
         let Role::Primary(primary) = &mut self.role else { return };
-        let Some(follower) = primary.followers.get_mut(&member) else { return };
+        let Some(follower) = primary.followers.entry(&member) else { return };
         let Some(link) = follower.link else { return };
         match &follower.run {
             None => {
@@ -255,7 +255,7 @@ impl Replica {
     /// A replication link to `peer` is up.
     pub fn on_peer_up(&mut self, ctx: &mut Context<'_>, peer: Member, link: LinkId) {
         let Role::Primary(primary) = &mut self.role else { return };
-        let Some(follower) = primary.followers.get_mut(&peer) else { return };
+        let Some(follower) = primary.followers.entry(&peer) else { return };
         follower.link = Some(link);
         match &follower.run {
             Some(run) if !run.is_started() => self.start_run(ctx, peer),

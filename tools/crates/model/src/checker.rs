@@ -7,7 +7,7 @@
 
 use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::Arc;
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::clock::Stopwatch;
@@ -71,7 +71,7 @@ impl Hasher for AsIs {
 }
 
 struct Search {
-    plan: Arc<Plan>,
+    plan: Rc<Plan>,
     seen: HashSet<u64, BuildHasherDefault<AsIs>>,
     /// By state, in the order of discovery: where it came from, and by which action.
     origins: Vec<(u32, u16)>,
@@ -81,10 +81,10 @@ struct Search {
 
 /// Explores a world.
 #[must_use]
-pub fn explore(plan: &Arc<Plan>, bounds: Bounds) -> Outcome {
+pub fn explore(plan: &Rc<Plan>, bounds: Bounds) -> Outcome {
     let watch = Stopwatch::start();
     let mut search = Search {
-        plan: Arc::clone(plan),
+        plan: Rc::clone(plan),
         seen: HashSet::default(),
         origins: Vec::new(),
         steps: 0,
@@ -103,7 +103,7 @@ pub fn explore(plan: &Arc<Plan>, bounds: Bounds) -> Outcome {
 
 impl Search {
     fn run(&mut self, bounds: Bounds, watch: &Stopwatch) -> (End, Option<Counterexample>) {
-        let first = World::begin(Arc::clone(&self.plan));
+        let first = World::begin(Rc::clone(&self.plan));
         self.seen.insert(first.fingerprint());
         self.origins.push((0, 0));
         if first.violation().is_some() {
@@ -158,7 +158,7 @@ impl Search {
             numbers.push(number);
             at = origin;
         }
-        let mut world = World::begin(Arc::clone(&self.plan));
+        let mut world = World::begin(Rc::clone(&self.plan));
         let mut steps = Vec::new();
         for number in numbers.into_iter().rev() {
             let action = world.enabled().swap_remove(usize::from(number));
@@ -182,9 +182,9 @@ mod tests {
 
     const BOUNDS: Bounds = Bounds { states_max: 100_000, time_max: Duration::from_secs(600) };
 
-    fn world(name: &str) -> Arc<Plan> {
+    fn world(name: &str) -> Rc<Plan> {
         let plan = crate::worlds::all().into_iter().find(|it| it.name == name);
-        Arc::new(plan.expect("it is one of the worlds"))
+        Rc::new(plan.expect("it is one of the worlds"))
     }
 
     #[test]

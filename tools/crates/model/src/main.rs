@@ -14,7 +14,7 @@ mod world;
 mod worlds;
 
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::rc::Rc;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
@@ -156,7 +156,7 @@ fn run_worlds(arguments: &Arguments) -> Result<bool, String> {
         println!("{}", report::HEAD);
     }
     for plan in plans {
-        let plan = Arc::new(plan);
+        let plan = Rc::new(plan);
         let outcome = explore(&plan, bounds);
         states += outcome.states;
         steps += outcome.steps;
@@ -183,7 +183,7 @@ fn run_worlds(arguments: &Arguments) -> Result<bool, String> {
 fn look_for(arguments: &Arguments, mutant: Mutant, plan: &Plan) -> Outcome {
     let bounds = arguments.bounds(MUTANT_STATES_MAX, MUTANT_SECONDS_MAX);
     plant(Some(mutant));
-    let outcome = explore(&Arc::new(Plan { mutant: Some(mutant), ..plan.clone() }), bounds);
+    let outcome = explore(&Rc::new(Plan { mutant: Some(mutant), ..plan.clone() }), bounds);
     plant(None);
     outcome
 }

@@ -1,6 +1,6 @@
 //! What can happen next, and what comes of it.
 
-use std::sync::Arc;
+use std::rc::Rc;
 
 use tandem::protocol::effect::WorkerInput;
 use tandem::protocol::message::{ChangeRefusal, ToServer};
@@ -248,7 +248,7 @@ impl World {
                 world.decide(asked, Some(ChangeRefusal::NotAllowed))
             }
             Action::Resigned(word) => {
-                let news = Arc::make_mut(&mut world.authority).hear(*word);
+                let news = Rc::make_mut(&mut world.authority).hear(*word);
                 news.iter().for_each(|it| world.tell_all(it));
                 true
             }
@@ -310,20 +310,20 @@ impl World {
             Way::Datagram => inbound.datagram.take(),
         };
         let Some(message) = message else { return false };
-        let message = Arc::unwrap_or_clone(message);
+        let message = Rc::unwrap_or_clone(message);
         self.feed(server, WorkerInput::FromPeer { link, message });
         true
     }
 
     pub(super) fn hear_meta(&mut self, server: usize) -> bool {
         let Some(message) = self.places[server].control.pop_front() else { return false };
-        self.feed(server, WorkerInput::FromMeta(Arc::unwrap_or_clone(message)));
+        self.feed(server, WorkerInput::FromMeta(Rc::unwrap_or_clone(message)));
         true
     }
 
     /// A request reaches the metaserver.
     fn decide(&mut self, asked: &Asked, refusal: Option<ChangeRefusal>) -> bool {
-        let authority = Arc::make_mut(&mut self.authority);
+        let authority = Rc::make_mut(&mut self.authority);
         authority.inbox.remove(asked);
         let outcome = match (authority.judge(asked), refusal) {
             (Ok(_), Some(refusal)) | (Err(refusal), _) => {

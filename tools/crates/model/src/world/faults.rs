@@ -1,7 +1,7 @@
 //! Links that end or break, servers that crash and start again, a metaserver that restarts.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::rc::Rc;
 
 use tandem::protocol::effect::WorkerInput;
 use tandem::protocol::message::{PeerMessage, ToServer};
@@ -164,7 +164,7 @@ impl World {
     pub(super) fn break_control(&mut self, server: usize) {
         let Some(member) = self.node(server).map(|it| it.member) else { return };
         self.places[server].control.clear();
-        Arc::make_mut(&mut self.authority).lose(member);
+        Rc::make_mut(&mut self.authority).lose(member);
         self.feed(server, WorkerInput::MetaDown);
         self.tell(server, ToServer::Update(self.authority.greeting()));
         self.feed(server, WorkerInput::MetaUp);
@@ -193,13 +193,13 @@ impl World {
     /// A process ends.
     pub(super) fn end(&mut self, server: usize) -> bool {
         if let Some(metaserver) = &mut self.metaserver {
-            Arc::make_mut(metaserver).lose(server);
+            Rc::make_mut(metaserver).lose(server);
         }
         self.places[server].stale = true;
         self.places[server].control.clear();
         let Some(node) = self.places[server].node.take() else { return false };
-        let node = Arc::unwrap_or_clone(node);
-        self.places[server].estate = node.estate.map(Arc::new);
+        let node = Rc::unwrap_or_clone(node);
+        self.places[server].estate = node.estate.map(Rc::new);
         self.learn(&Fact::Died { process: node.process });
         self.forget_attempts(node.unanswered.keys().copied());
         for link in &mut self.links {
@@ -231,13 +231,13 @@ impl World {
         let Some(estate) = self.places[server].estate.take() else { return false };
         let dead = self.authority.is_dead(self.authority.member(server));
         self.register(server, !dead);
-        self.start(server, Some(Arc::unwrap_or_clone(estate)));
+        self.start(server, Some(Rc::unwrap_or_clone(estate)));
         true
     }
 
     /// The metaserver issues the next incarnation of a server, and tells everyone.
     fn register(&mut self, server: usize, inherits: bool) {
-        let authority = Arc::make_mut(&mut self.authority);
+        let authority = Rc::make_mut(&mut self.authority);
         let predecessor = authority.member(server);
         let last = authority.latest.iter().map(|it| it.0).max().unwrap_or_default();
         authority.latest[server] = Incarnation(last + 1);
@@ -259,7 +259,7 @@ impl World {
     /// The metaserver has a proof that an incarnation is dead.
     pub(super) fn prove(&mut self, member: Member) -> bool {
         debug_assert!(self.places[index_of(member.server)].node.is_none(), "only the dead are");
-        Arc::make_mut(&mut self.authority).dead.insert(member);
+        Rc::make_mut(&mut self.authority).dead.insert(member);
         let dead = vec![member];
         self.tell_all(&ToServer::Update(Update { dead, ..Update::default() }));
         true

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::hash::Hash;
-use std::sync::Arc;
+use std::rc::Rc;
 
 use tandem::protocol::effect::Lane;
 use tandem::protocol::message::PeerMessage;
@@ -33,10 +33,10 @@ impl Side {
 /// What waits for one end.
 #[derive(Clone, Debug, Default, Hash)]
 pub struct Inbound {
-    pub stream: VecDeque<Arc<PeerMessage>>,
-    pub bulk: VecDeque<Arc<PeerMessage>>,
+    pub stream: VecDeque<Rc<PeerMessage>>,
+    pub bulk: VecDeque<Rc<PeerMessage>>,
     /// The newest datagram: an older one that is not there yet never comes.
-    pub datagram: Option<Arc<PeerMessage>>,
+    pub datagram: Option<Rc<PeerMessage>>,
     /// This end is attached, and can still be told anything.
     pub attached: bool,
 }
@@ -115,11 +115,11 @@ impl Link {
         }
         // Who hears of a configuration a second time ignores it: a primary that knocks again and
         // again at one that has passed its epoch needs one answer.
-        let again = |it: &Arc<PeerMessage>| **it == message;
+        let again = |it: &Rc<PeerMessage>| **it == message;
         if matches!(message, PeerMessage::Fenced { .. }) && inbound.stream.iter().any(again) {
             return;
         }
-        let message = Arc::new(message);
+        let message = Rc::new(message);
         match lane {
             Lane::Set(_) => inbound.stream.push_back(message),
             Lane::Bulk(_) => inbound.bulk.push_back(message),

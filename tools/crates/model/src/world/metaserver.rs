@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::hash::{Hash, Hasher};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::rc::Rc;
 
 use tandem::protocol::Machine;
 use tandem::protocol::effect::{MetaEffect, MetaInput, MetaNote, WorkerInput};
@@ -37,8 +37,8 @@ pub struct Metaserver {
     /// By server: its control link, what it said on it (none = the link is gone), its newest
     /// heartbeat.
     links: Vec<Option<LinkId>>,
-    inbox: Vec<VecDeque<(LinkId, Option<Arc<ToMeta>>)>>,
-    beats: Vec<Option<Arc<ToMeta>>>,
+    inbox: Vec<VecDeque<(LinkId, Option<Rc<ToMeta>>)>>,
+    beats: Vec<Option<Rc<ToMeta>>>,
     links_made: u64,
 }
 
@@ -91,14 +91,14 @@ impl Metaserver {
     /// Says something to the metaserver.
     pub fn hear(&mut self, server: usize, message: ToMeta) {
         if let Some(link) = self.links[server] {
-            self.inbox[server].push_back((link, Some(Arc::new(message))));
+            self.inbox[server].push_back((link, Some(Rc::new(message))));
         }
     }
 
     /// As a datagram.
     pub fn hear_datagram(&mut self, server: usize, message: ToMeta) {
         if self.links[server].is_some() {
-            self.beats[server] = Some(Arc::new(message));
+            self.beats[server] = Some(Rc::new(message));
         }
     }
 
@@ -146,7 +146,7 @@ impl World {
     }
 
     fn metaserver_mut(&mut self) -> Option<&mut Metaserver> {
-        self.metaserver.as_mut().map(Arc::make_mut)
+        self.metaserver.as_mut().map(Rc::make_mut)
     }
 
     pub(super) fn registration(server: usize, process: Process) -> Registration {
@@ -265,7 +265,7 @@ impl World {
         let Some(meta) = self.metaserver_mut() else { return false };
         let Some((link, next)) = meta.inbox[server].pop_front() else { return false };
         self.feed_meta(match next {
-            Some(message) => MetaInput::FromServer { link, message: Arc::unwrap_or_clone(message) },
+            Some(message) => MetaInput::FromServer { link, message: Rc::unwrap_or_clone(message) },
             None => MetaInput::ServerDown { link },
         });
         true
@@ -277,7 +277,7 @@ impl World {
         let (Some(message), Some(link)) = (meta.beats[server].take(), meta.links[server]) else {
             return false;
         };
-        let message = Arc::unwrap_or_clone(message);
+        let message = Rc::unwrap_or_clone(message);
         self.feed_meta(MetaInput::FromServer { link, message });
         true
     }

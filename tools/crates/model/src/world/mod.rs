@@ -25,7 +25,7 @@ pub mod words;
 
 use std::collections::VecDeque;
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
+use std::rc::Rc;
 
 use tandem::protocol::effect::WorkerInput;
 use tandem::protocol::message::{Answer, ToServer};
@@ -50,14 +50,14 @@ use node::Node;
 /// metaserver.
 #[derive(Clone, Debug, Default)]
 struct Place {
-    node: Option<Arc<Node>>,
-    control: VecDeque<Arc<ToServer>>,
+    node: Option<Rc<Node>>,
+    control: VecDeque<Rc<ToServer>>,
     /// The disk of the process that is gone.
-    estate: Option<Arc<Estate>>,
+    estate: Option<Rc<Estate>>,
     /// Of the node, at this time.
     fingerprint: u64,
     /// What a reader would be answered here, if anything.
-    answer: Option<Arc<Answer>>,
+    answer: Option<Rc<Answer>>,
     /// Fingerprint and answer are of an earlier state.
     stale: bool,
 }
@@ -65,44 +65,44 @@ struct Place {
 /// A state of a world.
 #[derive(Clone, Debug)]
 pub struct World {
-    plan: Arc<Plan>,
+    plan: Rc<Plan>,
     places: Vec<Place>,
     links: Vec<Link>,
-    authority: Arc<Authority>,
+    authority: Rc<Authority>,
     /// In its place, in worlds that have one.
-    metaserver: Option<Arc<Metaserver>>,
+    metaserver: Option<Rc<Metaserver>>,
     clients: Vec<Client>,
     slow_reads: u8,
-    judge: Arc<Judge>,
+    judge: Rc<Judge>,
     judge_fingerprint: u64,
     ticks: u64,
     budget: Budget,
     /// Processes are numbered over the whole run, links by the pair of their ends.
     processes: u32,
     links_made: Vec<u8>,
-    violation: Option<Arc<Violation>>,
+    violation: Option<Rc<Violation>>,
 }
 
 impl World {
     /// A world in which the first configuration is served: every member took it, and all its
     /// leases were given at the time that it is now.
     #[must_use]
-    pub fn begin(plan: Arc<Plan>) -> World {
+    pub fn begin(plan: Rc<Plan>) -> World {
         let authority = Authority::new(plan.servers, plan.members, plan.mutant);
         let mut world = World {
             places: vec![Place::default(); plan.servers],
             links: Vec::new(),
             clients: plan.writes.iter().map(|&write| Client::new(write)).collect(),
             slow_reads: plan.slow_reads,
-            judge: Arc::default(),
+            judge: Rc::default(),
             judge_fingerprint: 0,
             ticks: 0,
             budget: plan.budget,
             processes: 0,
             links_made: vec![0; plan.servers * plan.servers],
             violation: None,
-            authority: Arc::new(authority),
-            metaserver: plan.metaserver.then(|| Arc::new(Metaserver::new(&plan))),
+            authority: Rc::new(authority),
+            metaserver: plan.metaserver.then(|| Rc::new(Metaserver::new(&plan))),
             plan,
         };
         if world.metaserver.is_some() {
@@ -148,7 +148,7 @@ impl World {
 
     fn node_mut(&mut self, server: usize) -> Option<&mut Node> {
         self.places[server].stale = true;
-        self.places[server].node.as_mut().map(Arc::make_mut)
+        self.places[server].node.as_mut().map(Rc::make_mut)
     }
 
     /// The server on which this very incarnation runs.
@@ -158,7 +158,7 @@ impl World {
     }
 
     fn learn(&mut self, fact: &Fact<'_>) {
-        let judged = Arc::make_mut(&mut self.judge).learn(fact);
+        let judged = Rc::make_mut(&mut self.judge).learn(fact);
         self.judge_fingerprint = 0;
         if let Err(violation) = judged {
             self.violated(violation);
@@ -167,7 +167,7 @@ impl World {
 
     fn violated(&mut self, violation: Violation) {
         if self.violation.is_none() {
-            self.violation = Some(Arc::new(violation));
+            self.violation = Some(Rc::new(violation));
         }
     }
 
@@ -180,7 +180,7 @@ impl World {
     fn tell(&mut self, server: usize, message: ToServer) {
         let place = &mut self.places[server];
         if place.node.is_some() {
-            place.control.push_back(Arc::new(message));
+            place.control.push_back(Rc::new(message));
         }
     }
 
@@ -195,7 +195,7 @@ impl World {
 
     /// The metaserver's disk holds the next configuration, and everyone is told.
     fn install(&mut self, primary: Member, secondaries: Vec<Member>) {
-        let authority = Arc::make_mut(&mut self.authority);
+        let authority = Rc::make_mut(&mut self.authority);
         authority.install(primary, secondaries);
         let news = ToServer::Update(authority.news());
         let configuration: Configuration = authority.configuration.clone();
@@ -230,7 +230,7 @@ impl World {
                 (None, Some(estate)) => of_estate(estate),
                 (None, None) => 0,
             };
-            place.answer = place.node.as_ref().and_then(|it| it.answer(now)).map(Arc::new);
+            place.answer = place.node.as_ref().and_then(|it| it.answer(now)).map(Rc::new);
             let judge = &self.judge;
             let judged = place
                 .node

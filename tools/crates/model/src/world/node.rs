@@ -12,7 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::rc::Rc;
 
 use tandem::protocol::Machine;
 use tandem::protocol::effect::{Note, Ticket, WorkerEffect, WorkerInput};
@@ -160,7 +160,7 @@ impl World {
             viewed: Epoch(0),
             reading: VecDeque::new(),
         };
-        self.places[server].node = Some(Arc::new(node));
+        self.places[server].node = Some(Rc::new(node));
         self.places[server].stale = true;
         self.learn(&Fact::Started { process, server: member.server });
     }
@@ -240,7 +240,7 @@ impl World {
             WorkerEffect::SendMeta { message } => self.hear(server, message),
             WorkerEffect::SendMetaDatagram { message } => {
                 if let Some(metaserver) = &mut self.metaserver {
-                    Arc::make_mut(metaserver).hear_datagram(server, message);
+                    Rc::make_mut(metaserver).hear_datagram(server, message);
                 }
             }
             WorkerEffect::Registered { member, .. } => self.registered(server, process, member),
@@ -282,16 +282,16 @@ impl World {
     /// that may do anything at any time.
     fn hear(&mut self, server: usize, message: ToMeta) {
         if let Some(metaserver) = &mut self.metaserver {
-            return Arc::make_mut(metaserver).hear(server, message);
+            return Rc::make_mut(metaserver).hear(server, message);
         }
         match message {
             ToMeta::Change { id, epoch, kind, .. } => {
-                Arc::make_mut(&mut self.authority).inbox.insert(Asked { id, epoch, kind });
+                Rc::make_mut(&mut self.authority).inbox.insert(Asked { id, epoch, kind });
             }
             ToMeta::Resigned { set, epoch, member } => {
                 let word = Resignation { set, epoch, member };
                 if !self.authority.knows(&word) {
-                    Arc::make_mut(&mut self.authority).words.insert(word);
+                    Rc::make_mut(&mut self.authority).words.insert(word);
                 }
             }
             ToMeta::Register(_)
