@@ -140,9 +140,13 @@ pub fn run(ground: &Ground, options: &Options) -> Result<()> {
     }
     let load = (options.work(), options.choice());
     let found = scene.measure(system, options.load, load, pace, options.seed)?;
+    let mistaken = scene.false_failovers()?;
     match ground.output {
-        Output::Text => print_text(options, &found),
-        Output::Json => print_json(options, &found),
+        Output::Text => {
+            print_text(options, &found);
+            println!("  {mistaken} servers were taken for dead, and none was");
+        }
+        Output::Json => print_json(options, &found, mistaken),
     }
     Ok(())
 }
@@ -190,7 +194,7 @@ fn print_text(options: &Options, found: &Found) {
     }
 }
 
-fn print_json(options: &Options, found: &Found) {
+fn print_json(options: &Options, found: &Found, mistaken: usize) {
     for (kind, waits) in found.kinds() {
         let us = |share: f64| waits.value_at_quantile(share) as f64 / 1e3;
         println!(
@@ -204,6 +208,7 @@ fn print_json(options: &Options, found: &Found) {
                 "p99_us": us(0.99),
                 "p999_us": us(0.999),
                 "longest_us": waits.max() as f64 / 1e3,
+                "false_failovers": mistaken,
             })
         );
     }

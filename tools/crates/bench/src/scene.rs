@@ -132,6 +132,14 @@ impl Scene {
         Ok(servers.filter_map(|it| u32::try_from(it.pid).ok()).collect())
     }
 
+    /// How often servers were taken for dead since the start, in a run in which none died.
+    ///
+    /// # Errors
+    /// The cluster does not become whole.
+    pub fn false_failovers(&self) -> Result<usize> {
+        Ok(self.stage.until_whole()?.recoveries.len())
+    }
+
     /// Stores every key in every system, so that each read finds a value.
     ///
     /// # Errors

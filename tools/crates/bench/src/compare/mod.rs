@@ -241,7 +241,7 @@ fn beside_peers(ground: &Ground, options: &Options) -> Result<()> {
     for (op, work) in [(Op::Get, Work::Get), (Op::Put, Work::Put)] {
         rows.extend(rounds.of(op, work)?);
     }
-    let (failed, mistaken) = (rounds.failed.get(), rounds.false_failovers()?);
+    let (failed, mistaken) = (rounds.failed.get(), scene.false_failovers()?);
     if failed > 0 || mistaken > 0 {
         eprintln!(
             "{failed} measurements failed and have no figure; {mistaken} servers were taken for \
@@ -370,12 +370,6 @@ impl Rounds<'_> {
         bar.suspend(|| eprintln!("  a measurement of {system:?} failed: {error:#}"));
         self.scene.stage.until_whole()?;
         Ok(())
-    }
-
-    /// How often servers were taken for dead in this run: none of them was.
-    fn false_failovers(&self) -> Result<usize> {
-        let status = self.scene.stage.until_whole()?;
-        Ok(status.recoveries.len())
     }
 
     fn told(&self, op: Op, load: String, medians: BTreeMap<System, f64>) -> Result<Row> {
