@@ -13,10 +13,8 @@ use super::transport::{Endpoint, Event, Events, Transport};
 use crate::net::{
     self, CloseReason, Connection, Credentials, EndpointOptions, FrameHandler, Lane, SendError,
 };
-use crate::protocol::message::{
-    Answer, Hello, MetaAnswer, MetaRefusal, MetaRequest, Purpose, Refusal, Request,
-};
-use crate::protocol::types::{ClusterId, LinkId, Member, WorkerId};
+use crate::protocol::message::{Answer, MetaAnswer, MetaRefusal, MetaRequest, Refusal, Request};
+use crate::protocol::types::{LinkId, Member};
 use crate::wire::{self, Frame, Kind, Limits};
 
 /// Requests beyond this many unsent bytes of a connection wait for their next turn.
@@ -90,7 +88,8 @@ impl Transport for QuicTransport {
         };
         let (events, links, endpoint) = (self.events.clone(), self.links.clone(), endpoint.clone());
         tokio::task::spawn_local(async move {
-            let dialled = socket.dial(endpoint.address, &endpoint.identity, hello(peer)).await;
+            let dialled =
+                socket.dial(endpoint.address, &endpoint.identity, wire::client_hello(peer)).await;
             let reason = match dialled {
                 Ok(connection) => {
                     let ack = connection.ack();
@@ -148,19 +147,6 @@ impl Transport for QuicTransport {
             // Whoever has not heard it by then learns it from the silence.
             let _ = tokio::time::timeout(FAREWELL_MAX, socket.shutdown()).await;
         }
-    }
-}
-
-fn hello(to: Option<Member>) -> Hello {
-    Hello {
-        version_min: wire::VERSION_MIN,
-        version_max: wire::VERSION_MAX,
-        features: 0,
-        cluster: ClusterId::default(),
-        purpose: Purpose::Client,
-        from: None,
-        from_worker: WorkerId(0),
-        to,
     }
 }
 

@@ -10,13 +10,29 @@ use serde::{Deserialize, Serialize};
 
 use crate::identity::{Identity, PartyRole};
 use crate::protocol::message::{Hello, HelloAck, Purpose};
-use crate::protocol::types::{ClusterId, Member, ServerId};
+use crate::protocol::types::{ClusterId, Member, ServerId, WorkerId};
 
 /// The oldest minor version of the protocol that this build speaks.
 pub const VERSION_MIN: u16 = 1;
 
 /// The newest minor version of the protocol that this build speaks.
 pub const VERSION_MAX: u16 = 1;
+
+/// What a client says to the server `to`, or to whoever answers. It knows of no cluster yet, and a
+/// certificate says who it is.
+#[must_use]
+pub fn client_hello(to: Option<Member>) -> Hello {
+    Hello {
+        version_min: VERSION_MIN,
+        version_max: VERSION_MAX,
+        features: 0,
+        cluster: ClusterId::default(),
+        purpose: Purpose::Client,
+        from: None,
+        from_worker: WorkerId(0),
+        to,
+    }
+}
 
 /// Why a `Hello` is refused. Append-only: it travels.
 #[derive(Clone, Debug, Eq, PartialEq, Hash, Serialize, Deserialize)]

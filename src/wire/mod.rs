@@ -18,7 +18,7 @@ mod request;
 mod tests;
 
 pub use frame::{Decoder, Frame, HEAD_BYTES, WireError};
-pub use hello::{HelloRefusal, Local, VERSION_MAX, VERSION_MIN, check_party};
+pub use hello::{HelloRefusal, Local, VERSION_MAX, VERSION_MIN, check_party, client_hello};
 pub use limits::{DATAGRAM_BYTES_MAX, Kind, Limits};
 pub use message::{
     decode_hello, decode_hello_ack, decode_hello_refused, decode_lane, decode_meta_answer,

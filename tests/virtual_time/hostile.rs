@@ -23,8 +23,8 @@ use rustls::version::TLS13;
 use tandem::identity::{Identity, NODE_NAME};
 use tandem::net::ALPN;
 use tandem::net::memory::{LocalRuntime, Network};
-use tandem::protocol::message::{Answer, Hello, HelloAck, Purpose, Refusal};
-use tandem::protocol::types::{ClusterId, ServerId, WorkerId};
+use tandem::protocol::message::{Answer, HelloAck, Refusal};
+use tandem::protocol::types::ServerId;
 use tandem::sim::{ClientId, Node};
 use tandem::wire::{self, Limits};
 use tandem_local::CLIENT;
@@ -134,16 +134,7 @@ async fn hostile_client(world: &World, to: SocketAddr, how: Break) {
     let connecting = endpoint.connect_with(config, to, NODE_NAME).expect("a good address");
     let connection = connecting.await.expect("the server listens");
     let (mut send, mut recv) = connection.open_bi().await.expect("a stream");
-    let hello = Hello {
-        version_min: wire::VERSION_MIN,
-        version_max: wire::VERSION_MAX,
-        features: 0,
-        cluster: ClusterId::default(),
-        purpose: Purpose::Client,
-        from: None,
-        from_worker: WorkerId(0),
-        to: None,
-    };
+    let hello = wire::client_hello(None);
     let mut frame = BytesMut::new();
     wire::encode_hello(&mut frame, &Limits::default(), &hello).expect("a small message");
     send.write_all(&frame).await.expect("the server listens");

@@ -261,12 +261,11 @@ impl Worker {
         request: Request,
         effects: &mut Vec<WorkerEffect>,
     ) {
-        let refusal = self.judge(&request);
         let refuse = |refusal| WorkerEffect::Reply { ticket, answer: Answer::Refused(refusal) };
-        if let Some(refusal) = refusal {
-            return effects.push(refuse(refusal));
-        }
-        let set = request.operation.key_set(self.view.sets.len() as u16);
+        let set = match self.judge(&request) {
+            Ok(set) => set,
+            Err(refusal) => return effects.push(refuse(refusal)),
+        };
         let done = self.with(set, now, effects, |replica, ctx| {
             replica.on_request(ctx, ticket, request);
         });
@@ -276,17 +275,17 @@ impl Worker {
         }
     }
 
-    /// What is wrong with a request, before any replica looks at it.
-    fn judge(&self, request: &Request) -> Option<Refusal> {
+    /// The key set that a request is for, or what is wrong with it before any replica looks at it.
+    fn judge(&self, request: &Request) -> Result<KeySet, Refusal> {
         if self.me.is_none() || self.view.sets.is_empty() {
-            return Some(Refusal::Unborn);
+            return Err(Refusal::Unborn);
         }
         if let Some(key) = request.operation.key() {
             if key.is_empty() {
-                return Some(Refusal::EmptyKey);
+                return Err(Refusal::EmptyKey);
             }
             if key.len() > self.limits.key_bytes_max as usize {
-                return Some(Refusal::KeyTooLarge { bytes_max: self.limits.key_bytes_max });
+                return Err(Refusal::KeyTooLarge { bytes_max: self.limits.key_bytes_max });
             }
         }
         let value = match &request.operation {
@@ -298,24 +297,24 @@ impl Worker {
             | Operation::Scan { .. } => None,
         };
         if value.is_some_and(|value| value.len() > self.limits.value_bytes_max as usize) {
-            return Some(Refusal::ValueTooLarge { bytes_max: self.limits.value_bytes_max });
+            return Err(Refusal::ValueTooLarge { bytes_max: self.limits.value_bytes_max });
         }
         if request.expiry_ms.is_some()
             || request.read_level != ReadLevel::Linearizable
             || request.ack_level != super::message::AckLevel::Every
         {
-            return Some(Refusal::Unsupported);
+            return Err(Refusal::Unsupported);
         }
         if request.operation.is_write() && request.origin.is_none_or(|it| it.number.0 == 0) {
-            return Some(Refusal::Malformed);
+            return Err(Refusal::Malformed);
         }
         let set = request.operation.key_set(self.view.sets.len() as u16);
         match self.view.set(set) {
-            None => Some(Refusal::UnknownSet),
+            None => Err(Refusal::UnknownSet),
             Some(entry) => match entry.state {
-                SetState::Unborn => Some(Refusal::Unborn),
-                SetState::Lost => Some(Refusal::Lost),
-                SetState::Available | SetState::Unavailable => None,
+                SetState::Unborn => Err(Refusal::Unborn),
+                SetState::Lost => Err(Refusal::Lost),
+                SetState::Available | SetState::Unavailable => Ok(set),
             },
         }
     }

@@ -16,8 +16,7 @@ use tandem::config::ClusterConfig;
 use tandem::net::{
     CloseReason, Connection, Credentials, Endpoint, EndpointOptions, FrameHandler, Lane,
 };
-use tandem::protocol::message::{Hello, MetaRequest, Purpose};
-use tandem::protocol::types::{ClusterId, WorkerId};
+use tandem::protocol::message::MetaRequest;
 use tandem::wire::{self, Frame};
 use tandem_local::stage::epochs;
 use tandem_local::{CLIENT, Place, Plan, Stage};
@@ -189,7 +188,7 @@ impl Client {
 
     async fn connect(&self) -> Option<Connection> {
         let Target { address, expected } = &*self.target;
-        match self.endpoint.dial(*address, expected, hello()).await {
+        match self.endpoint.dial(*address, expected, wire::client_hello(None)).await {
             Ok(connection) => {
                 count(&self.counts.handshakes);
                 Some(connection)
@@ -199,20 +198,6 @@ impl Client {
                 None
             }
         }
-    }
-}
-
-/// A client's first `Hello`: it knows nothing of the cluster yet.
-pub fn hello() -> Hello {
-    Hello {
-        version_min: wire::VERSION_MIN,
-        version_max: wire::VERSION_MAX,
-        features: 0,
-        cluster: ClusterId::default(),
-        purpose: Purpose::Client,
-        from: None,
-        from_worker: WorkerId(0),
-        to: None,
     }
 }
 

@@ -22,9 +22,9 @@ use tandem::clock;
 use tandem::config::{ClusterConfig, CredentialFiles};
 use tandem::identity::Identity;
 use tandem::net::{Acceptor, Connection, Credentials, Endpoint, EndpointOptions};
-use tandem::protocol::message::{Hello, HelloAck, Purpose};
+use tandem::protocol::message::{Hello, HelloAck};
 use tandem::protocol::time::Span;
-use tandem::protocol::types::{ClusterId, WorkerId};
+use tandem::protocol::types::ClusterId;
 use tandem::wire::{self, HelloRefusal, Local};
 use tandem_local::CLIENT;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -85,7 +85,7 @@ impl Echo {
         let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
         let endpoint = Endpoint::bind(any, credentials, EndpointOptions::default())?;
         let (expected, _) = identity(&self.config, Side::Accepts)?;
-        let connection = endpoint.dial(self.address, &expected, hello()).await?;
+        let connection = endpoint.dial(self.address, &expected, wire::client_hello(None)).await?;
         let (mut send, mut recv) = connection.bare().open_bi().await?;
         let piece = Bytes::from(vec![b'b'; BULK_BYTES]);
         let begun = clock::now();
@@ -109,7 +109,8 @@ impl Echo {
         let (expected, _) = identity(&self.config, Side::Accepts)?;
         let mut pipelines = Vec::with_capacity(count);
         for _ in 0..count {
-            let connection = endpoint.dial(self.address, &expected, hello()).await?;
+            let connection =
+                endpoint.dial(self.address, &expected, wire::client_hello(None)).await?;
             let (send, recv) = connection.bare().open_bi().await?;
             pipelines.push(EchoPipeline {
                 send,
@@ -149,19 +150,6 @@ fn party(config: &ClusterConfig, side: Side) -> Result<(Identity, Arc<Credential
     let (identity, files) = identity(config, side)?;
     let credentials = Credentials::load(&config.ca_file(), &files.certificate, &files.key)?;
     Ok((identity, Arc::new(credentials)))
-}
-
-fn hello() -> Hello {
-    Hello {
-        version_min: wire::VERSION_MIN,
-        version_max: wire::VERSION_MAX,
-        features: 0,
-        cluster: ClusterId::default(),
-        purpose: Purpose::Client,
-        from: None,
-        from_worker: WorkerId(0),
-        to: None,
-    }
 }
 
 /// The other process: says its address, and echoes, or only counts, until its standard input

@@ -15,8 +15,8 @@ use tandem::identity::Identity;
 use tandem::net::{
     CloseReason, Connection, Credentials, Endpoint, EndpointOptions, FrameHandler, Lane,
 };
-use tandem::protocol::message::{AckLevel, Answer, Hello, Purpose, ReadLevel, Request};
-use tandem::protocol::types::{ClusterId, KeySet, WorkerId};
+use tandem::protocol::message::{AckLevel, Answer, ReadLevel, Request};
+use tandem::protocol::types::KeySet;
 use tandem::sim::rng::Rng;
 use tandem::wire::{self, Frame};
 use tandem_history::{Outcome, What};
@@ -69,7 +69,7 @@ pub fn run(_node: Node, target: &Target, key_sets: u16, shared: &Shared) -> Resu
         let endpoint = Endpoint::bind(any, target.credentials.clone(), EndpointOptions::default())?;
         let mut rng = Rng::new(shared.seed ^ u64::from(target.address.port()));
         while shared.goes_on() {
-            match endpoint.dial(target.address, &target.server, hello()).await {
+            match endpoint.dial(target.address, &target.server, wire::client_hello(None)).await {
                 Ok(connection) => read_on(&connection, key_sets, shared, &mut rng).await?,
                 // It is down, or out of reach: that is what this run is about.
                 Err(_) => tokio::time::sleep(THINK).await,
@@ -159,18 +159,5 @@ impl FrameHandler for Reader {
 impl Drop for Reader {
     fn drop(&mut self) {
         self.waiting.replace(None);
-    }
-}
-
-fn hello() -> Hello {
-    Hello {
-        version_min: wire::VERSION_MIN,
-        version_max: wire::VERSION_MAX,
-        features: 0,
-        cluster: ClusterId::default(),
-        purpose: Purpose::Client,
-        from: None,
-        from_worker: WorkerId(0),
-        to: None,
     }
 }

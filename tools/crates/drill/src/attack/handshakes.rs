@@ -15,13 +15,12 @@ use tandem::net::{CloseReason, Credentials, Endpoint, EndpointOptions, Handshake
 use tandem::protocol::message::{Hello, Purpose};
 use tandem::protocol::meta::Status;
 use tandem::protocol::types::{ClusterId, Incarnation, Member, ServerId};
-use tandem::wire::HelloRefusal;
+use tandem::wire::{self, HelloRefusal};
 use tandem_certs::{Authority, Pem, Validity, issue_leaf, make_ca};
 use tandem_local::{CLIENT, Cluster};
 use tokio::task::JoinSet;
 
 use super::Met;
-use crate::flood;
 
 /// Whom the attacker's certificates name where they name a server.
 const ATTACKER: Member = Member { server: ServerId(2), incarnation: Incarnation(1_000) };
@@ -152,7 +151,7 @@ impl Target {
 
     /// What that party says.
     pub fn good_hello(&self) -> Hello {
-        let hello = Hello { to: self.member, ..flood::hello() };
+        let hello = Hello { to: self.member, ..wire::client_hello(None) };
         if self.purpose == Purpose::Control {
             return Hello { purpose: self.purpose, from: Some(ATTACKER), ..hello };
         }
@@ -202,7 +201,7 @@ fn hello(kind: Kind, target: &Target) -> Hello {
         purpose: target.purpose,
         from: Some(ATTACKER),
         to: target.member,
-        ..flood::hello()
+        ..wire::client_hello(None)
     };
     match kind {
         Kind::ClientAsServer => Hello {
