@@ -29,7 +29,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use self::order::{Keyed, Order};
 use super::{ChunkRange, Engine, Page, Stats};
-use crate::protocol::types::{Change, Entry, KeySet, Op, Record, Revision, Value};
+use crate::protocol::types::{Change, Entry, KeySet, LossEpoch, Op, Record, Revision, Value};
 
 mod order;
 
@@ -62,7 +62,9 @@ struct Slots {
 /// A record; a free slot holds an empty one.
 #[derive(Clone)]
 struct Stored {
-    revision: Revision,
+    op: Op,
+    /// With the op the revision, in two parts so that the key's length lies beside it.
+    loss_epoch: LossEpoch,
     key_bytes: u32,
     body: Body,
 }
@@ -82,7 +84,8 @@ impl Stored {
         } else {
             Body::Apart(Box::new((Box::from(key), Bytes::copy_from_slice(value))))
         };
-        Stored { revision, key_bytes, body }
+        let Revision { loss_epoch, op } = revision;
+        Stored { op, loss_epoch, key_bytes, body }
     }
 
     /// Another value of the same key; one of the same length takes the old one's place.
@@ -90,10 +93,14 @@ impl Stored {
         match &mut self.body {
             Body::Joined(bytes) if bytes.len() == key.len() + value.len() => {
                 bytes[key.len()..].copy_from_slice(value);
-                self.revision = revision;
+                (self.loss_epoch, self.op) = (revision.loss_epoch, revision.op);
             }
             Body::Joined(_) | Body::Apart(_) => *self = Stored::new(key, value, revision),
         }
+    }
+
+    fn revision(&self) -> Revision {
+        Revision { loss_epoch: self.loss_epoch, op: self.op }
     }
 
     fn key(&self) -> &[u8] {
@@ -155,7 +162,8 @@ impl Slots {
     fn take(&mut self, slot: u32) -> Stored {
         self.free.push(slot);
         let body = Body::Joined(Box::default());
-        let empty = Stored { revision: Revision::default(), key_bytes: 0, body };
+        let Revision { loss_epoch, op } = Revision::default();
+        let empty = Stored { op, loss_epoch, key_bytes: 0, body };
         std::mem::replace(&mut self.slots[slot as usize], empty)
     }
 }
@@ -184,12 +192,12 @@ impl MemoryEngine {
     pub fn look_over(&self, keys: &[(KeySet, &[u8])]) {
         // The first of the right hash is nearly always the one.
         let place = |&(set, key): &(KeySet, &[u8])| {
-            let contents = self.contents(set);
+            let contents = self.sets.get(usize::from(set.0))?;
             let slot = contents.table.find(hash(key), |_| true)?;
             Some((&contents.slots, *slot))
         };
         let places: Vec<(&Slots, u32)> = keys.iter().filter_map(place).collect();
-        let stored = |&(slots, slot): &(&Slots, u32)| (*slots).get(slot).revision.op.0;
+        let stored = |&(slots, slot): &(&Slots, u32)| (*slots).get(slot).op.0;
         black_box(places.iter().map(stored).fold(0, u64::wrapping_add));
         let body = |&(slots, slot): &(&Slots, u32)| (*slots).get(slot).glance();
         black_box(places.iter().map(body).fold(0, u8::wrapping_add));
@@ -207,7 +215,7 @@ impl MemoryEngine {
 impl Engine for MemoryEngine {
     fn get(&self, set: KeySet, key: &[u8]) -> Option<(Value, Revision)> {
         let stored = self.contents(set).find(key)?;
-        Some((stored.value(), stored.revision))
+        Some((stored.value(), stored.revision()))
     }
 
     fn range(
@@ -235,7 +243,7 @@ impl Engine for MemoryEngine {
             page.records.push(Record {
                 key: Bytes::copy_from_slice(stored.key()),
                 value: stored.value(),
-                revision: stored.revision,
+                revision: stored.revision(),
             });
         }
         page
@@ -313,7 +321,7 @@ impl Contents {
 
     /// The revision of the key's record or tombstone.
     fn revision(&self, key: &[u8]) -> Option<Revision> {
-        let record = self.find(key).map(|stored| stored.revision);
+        let record = self.find(key).map(|stored| stored.revision());
         record.or_else(|| self.tombstones.get(key).copied())
     }
 
@@ -355,7 +363,7 @@ impl Contents {
         }
         let from = range.after.map_or(Bound::Unbounded, Bound::Excluded);
         let through = range.through.map_or(Bound::Unbounded, Bound::Included);
-        let records = self.from(from).map(|stored| (stored.key(), stored.revision));
+        let records = self.from(from).map(|stored| (stored.key(), stored.revision()));
         let records = records.take_while(|&(key, _)| range.contains(key));
         let tombstones = self.tombstones.range::<[u8], _>((from, through));
         let tombstones = tombstones.map(|(key, &revision)| (&key[..], revision));
@@ -369,7 +377,7 @@ impl Contents {
     /// What is stored, in order: what equality and hash are over, whatever the slots.
     fn stored(&self) -> impl Iterator<Item = (&[u8], &[u8], Revision)> {
         let all = self.from(Bound::Unbounded);
-        all.map(|stored| (stored.key(), stored.value_bytes(), stored.revision))
+        all.map(|stored| (stored.key(), stored.value_bytes(), stored.revision()))
     }
 }
 

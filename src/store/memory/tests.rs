@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::protocol::types::{Epoch, Key, LossEpoch, Written};
+use crate::protocol::types::{Epoch, Key, Written};
 
 const SET: KeySet = KeySet(1);
 
@@ -315,4 +315,29 @@ fn a_key_of_any_length_is_stored() {
     let put = Change::Put(Value::from_static(b"v"));
     engine.apply(SET, revision(1), &entry(1, key.clone(), put), false);
     assert_eq!(engine.get(SET, &key), Some((Value::from_static(b"v"), revision(1))));
+}
+
+#[test]
+fn looking_over_changes_nothing_whatever_is_asked_for() {
+    let mut engine = MemoryEngine::new(2);
+    let (here, gone, large) = (b"here", b"gone", b"large");
+    for (op, key, bytes) in [(1, &here[..], 3), (2, gone, 0), (3, large, COPIED_BYTES_MAX + 1)] {
+        let put = Change::Put(Value::from(vec![1; bytes]));
+        engine.apply(SET, revision(op), &entry(op, Key::from_static(key), put), false);
+    }
+    let delete = entry(4, Key::from_static(gone), Change::Delete);
+    engine.apply(SET, revision(4), &delete, true);
+    let before = engine.clone();
+    // The last two: a key set without records, and one that this engine was not made for.
+    let other: [(KeySet, &[u8]); 2] = [(KeySet(0), here), (KeySet(9), here)];
+    let keys = [&here[..], gone, large, b"never"].map(|key| (SET, key));
+    engine.look_over(&[&keys[..], &other].concat());
+    engine.look_over(&[]);
+    assert_eq!(engine, before);
+}
+
+#[test]
+fn a_record_takes_little_beside_its_bytes() {
+    // One of 32 bytes less a key shows at ten million keys.
+    assert_eq!(size_of::<Stored>(), 32);
 }
