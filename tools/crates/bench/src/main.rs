@@ -13,6 +13,7 @@ mod memory;
 mod run;
 mod scan;
 mod scene;
+mod series;
 mod systems;
 mod told;
 
