@@ -60,6 +60,9 @@ pub struct Options {
     /// Workers (threads) of each server.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     workers: u16,
+    /// Servers keep what they hold on the disk, and sync it before they acknowledge it.
+    #[arg(long)]
+    durable: bool,
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
@@ -125,6 +128,7 @@ pub fn run(ground: &Ground, options: &Options) -> Result<()> {
         replicas: options.replicas,
         key_sets: options.key_sets,
         workers: options.workers,
+        durable: options.durable,
         ..Plan::default()
     };
     let scene = Scene::start(ground, &plan, options.key_count(), options.value(), Peers::None)?;

@@ -5,10 +5,12 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use tandem::client::Session;
+use tandem::clock;
 use tandem_local::{Plan, Role, Stage};
 
 use crate::Ground;
 use crate::load::{self, Choice, Found, Pace, Source, Work};
+use crate::systems::disk;
 use crate::systems::echo::Echo;
 use crate::systems::etcd::Etcd;
 use crate::systems::redis::Redis;
@@ -79,6 +81,8 @@ pub enum Peers {
     /// Redis and the bare echo, and etcd where this machine has it and it is wanted.
     All {
         etcd: bool,
+        /// They sync what they acknowledge.
+        durable: bool,
     },
 }
 
@@ -115,7 +119,8 @@ impl Scene {
         let redis = match peers {
             Peers::None => None,
             Peers::Redis | Peers::All { .. } => {
-                Some(Redis::start(children, &folder.join("redis"))?)
+                let durable = matches!(peers, Peers::All { durable: true, .. });
+                Some(Redis::start(children, &folder.join("redis"), durable)?)
             }
         };
         let echo = match peers {
@@ -123,8 +128,8 @@ impl Scene {
             Peers::All { .. } => Some(Echo::start(children, &config)?),
         };
         let version = match peers {
-            Peers::All { etcd: true } => Etcd::version()?,
-            Peers::None | Peers::Redis | Peers::All { etcd: false } => None,
+            Peers::All { etcd: true, .. } => Etcd::version()?,
+            Peers::None | Peers::Redis | Peers::All { etcd: false, .. } => None,
         };
         let etcd = version.map(|it| Etcd::start(children, &folder.join("etcd"), it)).transpose()?;
         let servers = usize::from(plan.servers) * usize::from(plan.workers);
@@ -227,7 +232,8 @@ impl Scene {
             move |number| all.of_session(number, sessions, seed)
         };
         let of = source(shape.sessions);
-        load::on_this_thread(async {
+        let (before, begun) = (disk::syncs(), clock::now());
+        let found = load::on_this_thread(async {
             match system {
                 System::Tandem | System::TandemOwn => {
                     let connections = if system == System::Tandem { 1 } else { shape.sessions };
@@ -263,7 +269,10 @@ impl Scene {
                     load::drive(pipelines, source(count), pace).await
                 }
             }
-        })
+        });
+        let seconds = clock::now().since(begun).0 as f64 / 1e9;
+        let syncs = disk::syncs().saturating_sub(before) as f64 / seconds;
+        found.map(|found| found.with_syncs(syncs))
     }
 }
 

@@ -67,12 +67,17 @@ pub struct Options {
     /// What comes before each and does not count.
     #[arg(long, default_value = "500ms", value_parser = humantime::parse_duration)]
     warm_up: Duration,
-    /// Only these rows.
-    #[arg(long, value_delimiter = ',', value_enum, default_values_t = Op::ALL)]
+    /// Only these rows; all of them unless said, and with --durable those of writes.
+    #[arg(long, value_delimiter = ',', value_enum)]
     only: Vec<Op>,
-    /// The loads of get and put.
-    #[arg(long, value_delimiter = ',', default_values = ["50x1", "50x16", "8x128"])]
+    /// The loads of get and put: 50x1, 50x16 and 8x128 unless said, with --durable 1x1, 50x1 and
+    /// 50x16.
+    #[arg(long, value_delimiter = ',')]
     loads: Vec<Shape>,
+    /// Compare what is synced to disk before it is acknowledged: Tandem's durable engine, Redis
+    /// with `appendfsync always` on both, and etcd. Tells the disk's syncs a second as well.
+    #[arg(long)]
+    durable: bool,
     /// Bytes of a value.
     #[arg(long, default_value_t = 100)]
     value: usize,
@@ -128,18 +133,6 @@ pub enum Op {
 }
 
 impl Op {
-    const ALL: [Op; 9] = [
-        Op::Get,
-        Op::Put,
-        Op::P50Get,
-        Op::P50Put,
-        Op::P99HalfLoad,
-        Op::Failover,
-        Op::Handover,
-        Op::Bulk,
-        Op::Memory,
-    ];
-
     /// The rows of one cluster with its peers; each other one has a cluster of its own.
     const BESIDE_PEERS: [Op; 5] = [Op::Get, Op::Put, Op::P50Get, Op::P50Put, Op::P99HalfLoad];
 
@@ -171,12 +164,23 @@ impl Op {
 
 impl Options {
     fn plan(&self) -> Plan {
-        Plan { name: "bench".to_owned(), key_sets: self.key_sets, ..Plan::default() }
+        let (key_sets, durable) = (self.key_sets, self.durable);
+        Plan { name: "bench".to_owned(), key_sets, durable, ..Plan::default() }
+    }
+
+    fn loads(&self) -> Vec<Shape> {
+        let usual: &[(usize, usize)] = if self.durable {
+            &[(1, 1), (50, 1), (50, 16)]
+        } else {
+            &[(50, 1), (50, 16), (8, 128)]
+        };
+        let usual = usual.iter().map(|&(sessions, outstanding)| Shape { sessions, outstanding });
+        if self.loads.is_empty() { usual.collect() } else { self.loads.clone() }
     }
 
     /// How long it may take at the very most.
     pub fn time_max(&self) -> Duration {
-        let rows = 2 * self.loads.len() as u32 + 4;
+        let rows = 2 * self.loads().len() as u32 + 4;
         let systems = 6;
         let each = self.warm_up + self.length + Duration::from_secs(3);
         let beside_peers = AROUND + each * rows * systems * u32::from(self.rounds);
@@ -210,7 +214,11 @@ impl Options {
     }
 
     fn wants(&self, op: Op) -> bool {
-        self.only.contains(&op)
+        match self.only[..] {
+            [] if self.durable => matches!(op, Op::Put | Op::P50Put),
+            [] => true,
+            ref only => only.contains(&op),
+        }
     }
 }
 
@@ -239,11 +247,12 @@ pub fn run(ground: &Ground, options: &Options) -> Result<()> {
 
 /// The rows of one cluster, beside Redis and the echo.
 fn beside_peers(ground: &Ground, options: &Options) -> Result<()> {
-    let peers = Peers::All { etcd: !options.no_etcd };
+    let peers = Peers::All { etcd: !options.no_etcd, durable: options.durable };
     let scene = Scene::start(ground, &options.plan(), options.keys, options.value, peers)?;
     scene.fill()?;
     let version = scene.redis.as_ref().map(|it| it.version.clone()).unwrap_or_default();
-    let peer = format!("Redis {version} TLS");
+    let synced = if options.durable { " appendfsync always" } else { "" };
+    let peer = format!("Redis {version} TLS{synced}");
     let etcd = scene.etcd.as_ref().map(|it| format!("etcd {} TLS gRPC", it.version));
     if etcd.is_none() && !options.no_etcd {
         eprintln!("etcd is not installed (apt install {}): no figures of it", etcd::PACKAGE);
@@ -265,7 +274,7 @@ fn beside_peers(ground: &Ground, options: &Options) -> Result<()> {
         );
     }
     if ground.output == Output::Text {
-        row::print_guarantees(&rounds.peer, rounds.etcd.as_deref());
+        row::print_guarantees(&rounds.peer, rounds.etcd.as_deref(), options.durable);
     }
     scene.end(ground)?;
     draw(ground, options, &rows)
@@ -299,7 +308,7 @@ impl Rounds<'_> {
     /// All rows of reads, or of writes.
     fn of(&mut self, op: Op, work: Work) -> Result<Vec<Row>> {
         let (mut rows, mut peak) = (Vec::new(), None);
-        for &shape in self.options.loads.iter().filter(|_| self.options.wants(op)) {
+        for shape in self.options.loads().into_iter().filter(|_| self.options.wants(op)) {
             let row = self.throughput(op, work, shape)?;
             if shape == PEAK {
                 peak = Some(row.peer);
@@ -328,16 +337,24 @@ impl Rounds<'_> {
     /// A row of throughput.
     fn throughput(&mut self, op: Op, work: Work, shape: Shape) -> Result<Row> {
         let mut systems = vec![System::Tandem, System::Redis, System::Echo];
-        if !self.options.shared_only {
+        if !self.options.shared_only && !self.options.durable {
             systems.extend([System::TandemOwn, System::EchoOwn]);
         }
         systems.extend(self.etcd.as_ref().map(|_| System::Etcd));
         let pace = self.options.pace(shape.outstanding, None);
         let name = format!("{} {shape}", op.name());
         let found = self.measured(&name, &systems, shape, work, pace)?;
-        self.told(op, shape.to_string(), None, |system| {
+        let syncs = self.options.durable.then(|| {
+            [System::Tandem, System::Redis, System::Etcd].map(|system| {
+                median_of(&found, system, |it| it.syncs_per_second).unwrap_or_default()
+            })
+        });
+        let mut row = self.row(op, shape.to_string(), None, |system| {
             median_of(&found, system, Found::per_second)
-        })
+        });
+        row.syncs = syncs;
+        self.tell(&row);
+        Ok(row)
     }
 
     /// A row of lone operations: sessions that share connections are the same as ones with their
@@ -347,9 +364,11 @@ impl Rounds<'_> {
         systems.extend(self.etcd.as_ref().map(|_| System::Etcd));
         let pace = self.options.pace(ALONE.outstanding, None);
         let found = self.measured(op.name(), &systems, ALONE, work, pace)?;
-        self.told(op, ALONE.to_string(), None, |system| {
+        let row = self.row(op, ALONE.to_string(), None, |system| {
             median_of(&found, system, |it| it.wait_us(0.5))
-        })
+        });
+        self.tell(&row);
+        Ok(row)
     }
 
     /// A row of waits in an open loop of `rate` operations a second.
@@ -370,9 +389,11 @@ impl Rounds<'_> {
             peer_kept_up: kept_up(System::Redis),
             limit_kept_up: kept_up(System::Echo),
         };
-        self.told(Op::P99HalfLoad, load, Some(open), |system| {
+        let row = self.row(Op::P99HalfLoad, load, Some(open), |system| {
             median_of(&found, system, |it| it.wait_us(0.99))
-        })
+        });
+        self.tell(&row);
+        Ok(row)
     }
 
     /// What each system's measurements of all rounds found.
@@ -413,15 +434,15 @@ impl Rounds<'_> {
         Ok(())
     }
 
-    /// The row of these figures, told.
-    fn told(
+    /// The row of these figures.
+    fn row(
         &self,
         op: Op,
         load: String,
         open: Option<Open>,
         figure: impl Fn(System) -> Option<f64>,
-    ) -> Result<Row> {
-        let row = Row {
+    ) -> Row {
+        Row {
             op,
             load,
             tandem: figure(System::Tandem).unwrap_or_default(),
@@ -433,12 +454,15 @@ impl Rounds<'_> {
             etcd: figure(System::Etcd),
             etcd_name: self.etcd.clone(),
             open,
-        };
+            syncs: None,
+        }
+    }
+
+    fn tell(&self, row: &Row) {
         match self.output {
             Output::Text => println!("{}", row.line()),
             Output::Json => println!("{}", row.json()),
         }
-        Ok(row)
     }
 }
 

@@ -99,6 +99,7 @@ mod tests {
             etcd: Some(33.0),
             etcd_name: Some("etcd 3".to_owned()),
             open: None,
+            syncs: None,
         };
         let text = draw(&[row]);
         for words in ["get 8x128: 2.00 times the peer", "1 000", "2 000", ">500", "4 000", ">33<"] {

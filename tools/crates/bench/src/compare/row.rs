@@ -24,6 +24,8 @@ pub struct Row {
     pub etcd_name: Option<String>,
     /// Of an open loop.
     pub open: Option<Open>,
+    /// The disk's syncs a second under Tandem, its peer and etcd, where all sync.
+    pub syncs: Option<[f64; 3]>,
 }
 
 /// The rate of an open loop, and who kept up with it: whoever did not has a wait that only tells
@@ -70,6 +72,11 @@ impl Row {
             row["etcd_name"] = json!(name);
             row["etcd_ratio"] = json!(self.etcd.map(|it| thousandth(self.tandem / it)));
         }
+        if let Some([tandem, peer, etcd]) = self.syncs {
+            row["syncs"] = json!(tenth(tandem));
+            row["peer_syncs"] = json!(tenth(peer));
+            row["etcd_syncs"] = json!(tenth(etcd));
+        }
         if let Some(open) = self.open {
             row["rate"] = json!(tenth(open.rate));
             row["kept_up"] = json!(open.kept_up);
@@ -115,6 +122,10 @@ impl Row {
         if self.etcd_name.is_some() {
             line.push_str(&etcd_column(&perhaps(self.etcd)));
         }
+        if let Some(syncs) = self.syncs {
+            let [tandem, peer, etcd] = syncs.map(|it| format!("{it:.0}"));
+            line.push_str(&format!("  syncs/s {tandem}, {peer}, {etcd}"));
+        }
         format!("{line}  {}", self.behind()).trim_end().to_owned()
     }
 }
@@ -151,12 +162,17 @@ pub fn print_header(peer: &str, etcd: Option<&str>) {
 }
 
 /// Prints what each system promises for what was measured.
-pub fn print_guarantees(peer: &str, etcd: Option<&str>) {
+pub fn print_guarantees(peer: &str, etcd: Option<&str>, durable: bool) {
+    let (where_to, replica) = if durable {
+        ("on disk", "the master's is on disk, and the replica was sent it")
+    } else {
+        ("in memory", "the replica has it (in memory)")
+    };
     println!(
         "\nWhat an answer means:\n\
-         Tandem      put: every copy has it (in memory), and no acknowledged write is lost when a\n\
+         Tandem      put: every copy has it ({where_to}), and no acknowledged write is lost when a\n\
          \x20           server dies. get: linearizable, from the primary under a lease.\n\
-         {peer:<11} set + WAIT 1: the replica has it (in memory); failover may still lose it, for\n\
+         {peer:<11} set + WAIT 1: {replica}; failover may still lose it, for\n\
          \x20           nothing keeps a stale master from answering. get: of the master, stale\n\
          \x20           after a failover that it has not noticed.\n\
          echo        nothing: bytes come back."
@@ -214,6 +230,7 @@ mod tests {
             etcd: None,
             etcd_name: None,
             open: None,
+            syncs: None,
         }
     }
 

@@ -30,6 +30,8 @@ pub struct Found {
     /// Operations of an open loop that ended within the window, whenever they were due.
     ended_within: u64,
     length: Span,
+    /// Syncs of this machine's disks a second meanwhile, whoever asked for them.
+    pub syncs_per_second: f64,
 }
 
 impl Found {
@@ -60,6 +62,12 @@ impl Found {
 
     fn record(&mut self, kind: Kind, wait: Span) {
         self.waits.entry(kind).or_insert_with(histogram).saturating_record(wait.0);
+    }
+
+    #[must_use]
+    pub fn with_syncs(mut self, per_second: f64) -> Found {
+        self.syncs_per_second = per_second;
+        self
     }
 
     #[must_use]

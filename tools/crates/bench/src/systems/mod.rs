@@ -2,6 +2,7 @@
 
 mod certificates;
 pub mod children;
+pub mod disk;
 pub mod echo;
 pub mod etcd;
 mod etcd_wire;

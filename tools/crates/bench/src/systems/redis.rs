@@ -66,17 +66,22 @@ impl Redis {
         Ok(version.unwrap_or("of unknown version").to_owned())
     }
 
-    /// Starts both in `folder`, with certificates of their own, and waits for them.
+    /// Starts both in `folder`, synced before every answer if `durable`, with certificates of their own, and waits for them.
     ///
     /// # Errors
     /// Redis is missing, or does not come up.
-    pub fn start(children: &Children, folder: &Path) -> Result<Redis> {
+    pub fn start(children: &Children, folder: &Path, durable: bool) -> Result<Redis> {
         let version = Redis::version()?;
         let files = certificates::make(&folder.join("certs"))?;
         let given = ports::free(2)?;
-        let master = Instance { port: given[0], replica_of: None, folder: folder.join("master") };
-        let replica =
-            Instance { port: given[1], replica_of: Some(given[0]), folder: folder.join("replica") };
+        let master =
+            Instance { port: given[0], replica_of: None, folder: folder.join("master"), durable };
+        let replica = Instance {
+            port: given[1],
+            replica_of: Some(given[0]),
+            folder: folder.join("replica"),
+            durable,
+        };
         let processes = [
             children.start(&mut master.command(&files)?)?,
             children.start(&mut replica.command(&files)?)?,
@@ -150,6 +155,7 @@ struct Instance {
     port: u16,
     replica_of: Option<u16>,
     folder: PathBuf,
+    durable: bool,
 }
 
 impl Instance {
@@ -168,7 +174,12 @@ impl Instance {
         command.arg("--tls-key-file").arg(&files.key);
         command.arg("--tls-ca-cert-file").arg(&files.authority);
         command.args(["--tls-auth-clients", "yes", "--tls-replication", "yes"]);
-        command.args(["--save", "", "--appendonly", "no", "--daemonize", "no"]);
+        command.args(["--save", "", "--daemonize", "no"]);
+        if self.durable {
+            command.args(["--appendonly", "yes", "--appendfsync", "always"]);
+        } else {
+            command.args(["--appendonly", "no"]);
+        }
         command.args(["--repl-diskless-sync-delay", "0"]);
         command.arg("--dir").arg(&self.folder).arg("--logfile").arg(self.log());
         if let Some(master) = self.replica_of {
