@@ -28,6 +28,14 @@ pub trait Shell<M: Machine> {
     /// Performs one effect. Completions that are there at once are appended to `inputs`; others
     /// come later through the driver's handle.
     fn perform(&mut self, effect: M::Effect, inputs: &mut VecDeque<M::Input>);
+
+    /// Whether effects of this turn left something that `settle` has to see to.
+    fn is_due(&self) -> bool {
+        false
+    }
+
+    /// A turn is over: hands on what its effects left together.
+    fn settle(&mut self) {}
 }
 
 /// A machine whose driver needs to tell it the time.
@@ -87,6 +95,7 @@ impl<M: Ticks, S: Shell<M>> Driver<M, S> {
             }
             self.take(M::tick());
         }
+        self.shell.settle();
         self.machine.deadline()
     }
 }
@@ -112,9 +121,10 @@ impl<M: Ticks + 'static, S: Shell<M> + 'static> Handle<M, S> {
     /// Ends a batch: what it left to do is done in this turn of the thread, once for all batches
     /// of the turn.
     pub fn settle(&self) {
-        let deadline = self.driver.borrow().machine.deadline();
+        let driver = self.driver.borrow();
         let armed = self.timer.armed.get();
-        if deadline.is_some_and(|deadline| armed.is_none_or(|armed| deadline < armed)) {
+        let sooner = |deadline| armed.is_none_or(|armed| deadline < armed);
+        if driver.shell.is_due() || driver.machine.deadline().is_some_and(sooner) {
             self.timer.changed.notify_one();
         }
     }

@@ -105,7 +105,7 @@ impl Asks {
             if !matches!(ask.state, State::Idle { due } if due <= now) {
                 continue;
             }
-            match pool.want(transport, &self.metaserver, None) {
+            match pool.want_any(transport, &self.metaserver) {
                 Wish::Up(link) => {
                     ask.state = State::Sent(link);
                     transport.ask(link, id, &ask.request);

@@ -75,7 +75,7 @@ impl Finder {
         self.due = Some(now + HEDGE);
         let endpoint = &self.endpoints[self.turn % self.endpoints.len()];
         self.turn = self.turn.wrapping_add(1);
-        match pool.want(transport, endpoint, None) {
+        match pool.want_any(transport, endpoint) {
             Wish::Up(link) => {
                 self.asked.insert(link);
                 transport.ask(link, VIEW_QUESTION, &MetaRequest::View);

@@ -17,7 +17,7 @@ use super::answers::{CasAnswer, Count, Deleted, Read, Subject, Write};
 use super::asks::AskError;
 use super::error::Result;
 use super::mailbox::{Command, Mailbox, Reader};
-use super::options::{ClientOptions, ConnectError};
+use super::options::{CONNECTIONS_MAX, ClientOptions, ConnectError};
 use super::pipeline::{Batch, Pipeline};
 use super::pool::SessionSlot;
 use super::quic::QuicTransport;
@@ -58,7 +58,8 @@ impl Client {
     /// Starts a client. Nobody is dialled yet: operations find their way themselves.
     ///
     /// # Errors
-    /// The credentials can not be used, or this machine refuses a thread or a socket.
+    /// The options or the credentials can not be used, or this machine refuses a thread or a
+    /// socket.
     pub fn connect(options: ClientOptions) -> std::result::Result<Client, ConnectError> {
         let ClientOptions { authority, certificate, key, limits, .. } = options.clone();
         let credentials = Credentials::load(&authority, &certificate, &key)
@@ -71,7 +72,8 @@ impl Client {
     /// Starts a client's thread with the transport that `transport` makes on it.
     ///
     /// # Errors
-    /// The thread or its runtime can not be started, or `transport` fails.
+    /// The options can not be used, the thread or its runtime can not be started, or `transport`
+    /// fails.
     pub fn start<T: Transport>(
         options: &ClientOptions,
         transport: impl FnOnce(Events) -> std::result::Result<T, String> + Send + 'static,
@@ -81,7 +83,7 @@ impl Client {
         getrandom(&mut random, GetRandomFlags::empty())
             .map_err(|error| not_started(format!("no random numbers: {error}")))?;
         let random = u128::from_ne_bytes(random);
-        let (client, inbox) = Client::new(options, random);
+        let (client, inbox) = Client::new(options, random)?;
         let (started, outcome) = mpsc::channel();
         let options = options.clone();
         let body = move || {
@@ -122,7 +124,7 @@ impl Client {
     /// stands for what it would draw. Whoever drops that `LocalSet` kills the client.
     ///
     /// # Errors
-    /// The credentials can not be used.
+    /// The options or the credentials can not be used.
     #[cfg(feature = "hooks")]
     pub fn connect_here(
         options: ClientOptions,
@@ -131,7 +133,7 @@ impl Client {
         let ClientOptions { authority, certificate, key, limits, .. } = options.clone();
         let credentials = Credentials::load(&authority, &certificate, &key)
             .map_err(|error| ConnectError::NotStarted { reason: error.to_string() })?;
-        let (client, inbox) = Client::new(&options, random);
+        let (client, inbox) = Client::new(&options, random)?;
         let events = Events::default();
         let transport = QuicTransport::new(Arc::new(credentials), limits, events.clone());
         let body = async move { serve(&options, random, transport, events, inbox).await };
@@ -139,7 +141,14 @@ impl Client {
     }
 
     /// A client, and what its loop reads.
-    fn new(options: &ClientOptions, random: u128) -> (Client, Reader) {
+    fn new(
+        options: &ClientOptions,
+        random: u128,
+    ) -> std::result::Result<(Client, Reader), ConnectError> {
+        let asked = options.connections;
+        if !(1..=CONNECTIONS_MAX).contains(&asked) {
+            return Err(ConnectError::Connections { asked });
+        }
         let mailbox = Arc::new(Mailbox::default());
         let inbox = Reader(mailbox.clone());
         let shared = Shared {
@@ -149,7 +158,7 @@ impl Client {
             timeout: options.timeout.into(),
             outstanding_max: options.outstanding_max,
         };
-        (Client { shared: Arc::new(shared) }, inbox)
+        Ok((Client { shared: Arc::new(shared) }, inbox))
     }
 
     /// A new session.
@@ -217,9 +226,7 @@ async fn serve<T: Transport>(
     events: Events,
     inbox: Reader,
 ) {
-    let (cluster, metaserver) = (options.cluster.clone(), options.metaserver.clone());
-    let (endpoints, turn) = (options.endpoints.clone(), random as usize);
-    let shell = Shell::new(transport, cluster, metaserver, endpoints, turn);
+    let shell = Shell::new(transport, options, random as usize);
     shell.run(&inbox.0, &events, clock::now).await;
 }
 

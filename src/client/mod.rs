@@ -1,7 +1,8 @@
 //! `tandem::client`: the library with which programs use a Tandem cluster.
 //!
 //! A `Client` owns a thread with the runtime and the connections; its handles work from any
-//! async runtime and from none (`block_on`). Many `Session`s share the connections. A session is
+//! async runtime and from none (`block_on`). Many `Session`s share the connections,
+//! one to each worker of a server unless `ClientOptions::connections` says otherwise. A session is
 //! what the cluster knows a writer by: its writes are done exactly once, however often they have
 //! to be sent.
 //!
@@ -55,7 +56,7 @@ pub use answers::{CasAnswer, Count, Deleted, Item, Read, Write};
 pub use asks::AskError;
 pub use error::{Error, Result};
 pub use handle::{Client, Session, block_on};
-pub use options::{ClientOptions, ConnectError};
+pub use options::{CONNECTIONS_MAX, ClientOptions, ConnectError};
 pub use pipeline::{Ended, Pipeline};
 pub use scan::{Scan, ScanOptions};
 pub use transport::{Endpoint, Event, Events, Transport};

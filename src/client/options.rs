@@ -9,6 +9,9 @@ use crate::config::ClusterConfig;
 use crate::identity::Identity;
 use crate::wire;
 
+/// The most connections of one client to each worker. A server lets in 4,096 in all.
+pub const CONNECTIONS_MAX: u16 = 1_024;
+
 /// Where a client finds its cluster, and who it is.
 #[derive(Clone, Debug)]
 pub struct ClientOptions {
@@ -29,6 +32,12 @@ pub struct ClientOptions {
     pub timeout: Duration,
     /// Operations that a session may have in flight.
     pub outstanding_max: usize,
+    /// Connections to each worker of a server, 1 to `CONNECTIONS_MAX`: session number i of the
+    /// client uses connection i modulo this, dialled when first needed. One serves all sessions
+    /// best, because what they send at a time leaves together. More help where sessions must not
+    /// wait for one another: a connection's bytes arrive in order, and it is lost as a whole.
+    /// Questions for the view and to the metaserver need no connections of their own.
+    pub connections: u16,
 }
 
 /// Why there is no client.
@@ -36,6 +45,8 @@ pub struct ClientOptions {
 pub enum ConnectError {
     /// The configuration lists neither a client nor an admin of this name.
     UnknownName { name: String, known: Vec<String> },
+    /// `ClientOptions::connections` is 0 or beyond `CONNECTIONS_MAX`.
+    Connections { asked: u16 },
     /// The credentials can not be used, or this machine refuses what the client needs.
     NotStarted { reason: String },
 }
@@ -50,6 +61,11 @@ impl fmt::Display for ConnectError {
                 "the configuration lists no client or admin \"{name}\"; it lists {}; add it and \
                  run tools/certs init",
                 if known.is_empty() { "none".to_owned() } else { known.join(", ") }
+            ),
+            ConnectError::Connections { asked } => write!(
+                f,
+                "a client has 1 to {CONNECTIONS_MAX} connections to each worker, and {asked} were \
+                 asked for; set `connections` of its options"
             ),
             ConnectError::NotStarted { reason } => write!(f, "the client can not start: {reason}"),
         }
@@ -87,6 +103,7 @@ impl ClientOptions {
             },
             timeout: Duration::from_secs(5),
             outstanding_max: 4_096,
+            connections: 1,
         })
     }
 }

@@ -1,4 +1,8 @@
-//! The links of a client: one a worker and incarnation, shared by all its sessions.
+//! The links of a client: as many a worker and incarnation as its options say, shared by all its
+//! sessions.
+//!
+//! A session always uses the link of the same number, so that one that breaks disturbs its own
+//! sessions only. Whoever only asks for the view, or asks the metaserver, uses the first.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,10 +22,19 @@ pub(super) struct Asker {
     pub(super) worker: WorkerId,
 }
 
+/// Tells the links to one worker apart.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct LinkNumber(u32);
+
+impl LinkNumber {
+    const FIRST: LinkNumber = LinkNumber(0);
+}
+
 /// A link that was dialled and is not down yet.
 #[derive(Debug)]
 struct Link {
     address: SocketAddr,
+    number: LinkNumber,
     /// The incarnation that was meant; none where any will do.
     wanted: Option<Member>,
     state: State,
@@ -36,29 +49,59 @@ enum State {
 }
 
 /// How a wish for a link stands.
-#[derive(Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Wish {
     Dialling(LinkId),
     Up(LinkId),
 }
 
 /// All links of a client.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Pool {
+    /// Links to each worker.
+    connections: u32,
     links: BTreeMap<LinkId, Link>,
     link_last: u64,
 }
 
 impl Pool {
-    /// A link to `endpoint`, dialled if there is none; with `peer`, to that incarnation.
+    /// No links yet, and at most `connections` to each worker, which is not 0.
+    pub(super) fn new(connections: u16) -> Pool {
+        assert!(connections > 0, "a client's options are checked when it starts");
+        Pool { connections: connections.into(), links: BTreeMap::new(), link_last: 0 }
+    }
+
+    /// The session's link to the worker at `endpoint`, dialled if there is none. The session is
+    /// noted as one that uses it, or waits for it.
     pub(super) fn want(
         &mut self,
         transport: &mut impl Transport,
         endpoint: &Endpoint,
+        asker: Asker,
+    ) -> Wish {
+        let number = LinkNumber(asker.slot.0 % self.connections);
+        let wish = self.find(transport, endpoint, Some(asker.peer), number);
+        let (Wish::Dialling(link) | Wish::Up(link)) = wish;
+        self.share(link, asker);
+        wish
+    }
+
+    /// A link to whichever incarnation is at `endpoint`, dialled if there is none.
+    pub(super) fn want_any(&mut self, transport: &mut impl Transport, endpoint: &Endpoint) -> Wish {
+        self.find(transport, endpoint, None, LinkNumber::FIRST)
+    }
+
+    fn find(
+        &mut self,
+        transport: &mut impl Transport,
+        endpoint: &Endpoint,
         peer: Option<Member>,
+        number: LinkNumber,
     ) -> Wish {
         let fits = |link: &Link| {
-            link.address == endpoint.address && (peer.is_none() || link.wanted == peer)
+            link.address == endpoint.address
+                && link.number == number
+                && (peer.is_none() || link.wanted == peer)
         };
         // The latest link is the one most likely to live.
         if let Some((&id, link)) = self.links.iter().rev().find(|(_, link)| fits(link)) {
@@ -71,6 +114,7 @@ impl Pool {
         let id = LinkId(self.link_last);
         let link = Link {
             address: endpoint.address,
+            number,
             wanted: peer,
             state: State::Dialling,
             askers: Vec::new(),
@@ -80,8 +124,7 @@ impl Pool {
         Wish::Dialling(id)
     }
 
-    /// Notes that a session uses, or waits for, this link.
-    pub(super) fn share(&mut self, link: LinkId, asker: Asker) {
+    fn share(&mut self, link: LinkId, asker: Asker) {
         if let Some(link) = self.links.get_mut(&link)
             && !link.askers.contains(&asker)
         {

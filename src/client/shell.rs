@@ -18,6 +18,7 @@ use super::asks::Asks;
 use super::debts::{Debt, Debts};
 use super::finder::{Finder, VIEW_QUESTION};
 use super::mailbox::{Command, Mailbox, ViewReply};
+use super::options::ClientOptions;
 use super::pipeline::Pipes;
 use super::pool::{Asker, Pool, SessionSlot, Wish};
 use super::transport::{Endpoint, Event, Events, Transport};
@@ -84,21 +85,15 @@ impl Hosted {
 }
 
 impl<T: Transport> Shell<T> {
-    /// A loop for the cluster called `cluster`; `endpoints` hand out views, beginning at number
+    /// A loop for the cluster of `options`, whose endpoints hand out views, beginning at number
     /// `turn`.
-    pub(super) fn new(
-        transport: T,
-        cluster: String,
-        metaserver: Endpoint,
-        endpoints: Vec<Endpoint>,
-        turn: usize,
-    ) -> Shell<T> {
+    pub(super) fn new(transport: T, options: &ClientOptions, turn: usize) -> Shell<T> {
         Shell {
             transport,
-            cluster,
-            pool: Pool::default(),
-            finder: Finder::new(endpoints, turn),
-            asks: Asks::new(metaserver),
+            cluster: options.cluster.clone(),
+            pool: Pool::new(options.connections),
+            finder: Finder::new(options.endpoints.clone(), turn),
+            asks: Asks::new(options.metaserver.clone()),
             sessions: Vec::new(),
             pipes: Pipes::default(),
             view: Rc::default(),
@@ -364,10 +359,9 @@ impl<T: Transport> SessionHost for Host<'_, T> {
     fn connect(&mut self, peer: Member, worker: WorkerId, address: SocketAddr) {
         let to = Endpoint::server(self.cluster, peer.server, address);
         let asker = Asker { slot: self.slot, peer, worker };
-        match self.pool.want(self.transport, &to, Some(peer)) {
-            Wish::Dialling(link) => self.pool.share(link, asker),
+        match self.pool.want(self.transport, &to, asker) {
+            Wish::Dialling(_) => {}
             Wish::Up(link) => {
-                self.pool.share(link, asker);
                 let bases = self.pool.bases(link);
                 self.found.push(SessionInput::LinkUp { peer, worker, link, bases });
             }

@@ -30,7 +30,9 @@ const LOSS: LossEpoch = LossEpoch(0);
 struct State {
     records: BTreeMap<Bytes, (Bytes, Revision)>,
     op: u64,
-    dials: u64,
+    dials: Vec<PartyRole>,
+    /// Which link carried each write, by session.
+    carried: Vec<(SessionId, LinkId)>,
     origins: Vec<Origin>,
     /// Executes the next write, breaks its link and answers nothing.
     break_after_write: bool,
@@ -52,9 +54,13 @@ impl Tiny {
     }
 
     fn client(&self) -> Client {
+        self.client_with(1).expect("a thread can be started")
+    }
+
+    fn client_with(&self, connections: u16) -> std::result::Result<Client, ConnectError> {
         let cluster = self.clone();
         let transport = move |events| Ok(TinyTransport { cluster, events });
-        Client::start(&options(), transport).expect("a thread can be started")
+        Client::start(&ClientOptions { connections, ..options() }, transport)
     }
 }
 
@@ -71,6 +77,7 @@ fn options() -> ClientOptions {
         limits: wire::Limits::default(),
         timeout: Duration::from_secs(10),
         outstanding_max: 8,
+        connections: 1,
     }
 }
 
@@ -155,7 +162,7 @@ impl State {
 
 impl Transport for TinyTransport {
     fn dial(&mut self, link: LinkId, endpoint: &Endpoint, _: Option<Member>) {
-        self.cluster.state().dials += 1;
+        self.cluster.state().dials.push(endpoint.identity.role);
         let is_server = endpoint.identity.role == PartyRole::Server;
         let peer = is_server.then_some(S1);
         let bases = vec![(KeySet(0), Revision { loss_epoch: LOSS, op: Op(0) })];
@@ -167,6 +174,7 @@ impl Transport for TinyTransport {
         if state.silent {
             return;
         }
+        state.carried.extend(request.origin.map(|it| (it.session, link)));
         let answer = state.execute(request);
         if std::mem::take(&mut state.break_after_write) {
             self.events.push(Event::Down { link, reason: "cut".to_owned() });
@@ -234,7 +242,63 @@ fn sessions_share_one_link_and_have_ids_of_their_own() {
     ids.dedup();
     assert_eq!(ids.len(), 3);
     // Each of the two clients dials the server, and the metaserver if it began there.
-    assert!(state.dials <= 4, "{} dials", state.dials);
+    assert!(state.dials.len() <= 4, "{:?}", state.dials);
+}
+
+impl State {
+    fn server_dials(&self) -> usize {
+        self.dials.iter().filter(|it| **it == PartyRole::Server).count()
+    }
+}
+
+/// Lets each of `sessions` write, one after the other; which link carried each write.
+fn links_of(tiny: &Tiny, sessions: &[Session]) -> Vec<LinkId> {
+    tiny.state().carried.clear();
+    for session in sessions {
+        block_on(session.put("a", "1")).expect("the cluster is healthy");
+    }
+    tiny.state().carried.iter().map(|(_, link)| *link).collect()
+}
+
+#[test]
+fn sessions_spread_over_as_many_connections_as_the_options_say() {
+    for (connections, dials) in [(1, 1), (2, 2), (3, 3), (9, 6)] {
+        let tiny = Tiny::default();
+        let client = tiny.client_with(connections).expect("a client of that many");
+        let sessions: Vec<Session> = (0..6).map(|_| client.session()).collect();
+        let links = links_of(&tiny, &sessions);
+        for (number, link) in links.iter().enumerate() {
+            let same = links[number % usize::from(connections)];
+            assert_eq!(*link, same, "session {number} of {connections} connections: {links:?}");
+        }
+        assert_eq!(tiny.state().server_dials(), dials, "{connections} connections");
+        assert_eq!(links_of(&tiny, &sessions), links, "a session keeps its connection");
+    }
+}
+
+#[test]
+fn a_broken_connection_disturbs_its_own_sessions_only() {
+    let tiny = Tiny::default();
+    let client = tiny.client_with(2).expect("a client of two connections");
+    let sessions: Vec<Session> = (0..4).map(|_| client.session()).collect();
+    let before = links_of(&tiny, &sessions);
+    tiny.state().break_after_write = true;
+    block_on(sessions[0].put("a", "1")).expect("it is sent again");
+    let after = links_of(&tiny, &sessions);
+    assert_ne!(before[0], after[0], "its own is dialled again");
+    assert_eq!((before[1], before[3]), (after[1], after[3]), "the other goes on");
+    assert_eq!(after[0], after[2], "and is shared as before");
+    assert_eq!(tiny.state().server_dials(), 3);
+}
+
+#[test]
+fn absurd_numbers_of_connections_are_refused() {
+    for asked in [0, CONNECTIONS_MAX + 1] {
+        let error = Tiny::default().client_with(asked).err().expect("it is refused");
+        assert_eq!(error, ConnectError::Connections { asked });
+        assert!(error.to_string().contains("1 to 1024"), "{error}");
+    }
+    Tiny::default().client_with(CONNECTIONS_MAX).expect("the most that is allowed");
 }
 
 #[test]

@@ -25,6 +25,7 @@ name = "{name}"           # part of every certificate
 key_sets = 256          # fixed once the cluster exists
 replicas = {replicas}            # copies of each key set: one more than failures survived
 min_write_copies = 1    # a key set with fewer copies refuses writes
+engine = "durable"      # on disk before it is acknowledged; "memory": gone with its server
 heartbeat = "50ms"      # server to metaserver
 lease = "150ms"         # how long a primary may serve on a secondary's word
 grace = "200ms"         # how long a secondary waits before it takes over; outlasts the lease

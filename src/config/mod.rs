@@ -37,6 +37,7 @@ pub struct ClusterConfig {
     key_sets: u16,
     replicas: usize,
     min_write_copies: usize,
+    engine: Engine,
     timing: Timing,
     limits: Limits,
     meta: MetaConfig,
@@ -44,6 +45,16 @@ pub struct ClusterConfig {
     certs: PathBuf,
     clients: Vec<String>,
     admins: Vec<String>,
+}
+
+/// Where servers keep what they hold.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Engine {
+    /// On the disk, and synced before it is acknowledged.
+    #[default]
+    Durable,
+    /// In memory: a server that stops has lost its copies.
+    Memory,
 }
 
 /// The sizes beyond which keys and values are refused.
@@ -144,6 +155,11 @@ impl ClusterConfig {
     #[must_use]
     pub fn min_write_copies(&self) -> usize {
         self.min_write_copies
+    }
+
+    #[must_use]
+    pub fn engine(&self) -> Engine {
+        self.engine
     }
 
     #[must_use]

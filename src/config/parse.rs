@@ -10,7 +10,7 @@ use toml::de::DeTable;
 use super::addresses::{Party, check_parties};
 use super::error::{ConfigError, Source};
 use super::section::Section;
-use super::{ClusterConfig, KEY_SETS_MAX, Limits, MetaConfig, ServerConfig, WORKERS_MAX};
+use super::{ClusterConfig, Engine, KEY_SETS_MAX, Limits, MetaConfig, ServerConfig, WORKERS_MAX};
 use crate::protocol::time::Span;
 use crate::protocol::timing::{Timing, TimingError};
 use crate::protocol::types::ServerId;
@@ -25,6 +25,7 @@ const CLUSTER: &[&str] = &[
     "key_sets",
     "replicas",
     "min_write_copies",
+    "engine",
     "heartbeat",
     "lease",
     "grace",
@@ -67,6 +68,7 @@ pub(super) fn cluster(source: Source<'_>) -> Result<ClusterConfig, ConfigError> 
         key_sets: key_sets(&cluster)?,
         replicas,
         min_write_copies,
+        engine: engine(&cluster)?,
         timing,
         limits,
         meta,
@@ -118,6 +120,20 @@ fn copies(cluster: &Section<'_>, servers: usize) -> Result<(usize, usize), Confi
         ));
     }
     Ok((replicas as usize, floor.into_inner() as usize))
+}
+
+fn engine(cluster: &Section<'_>) -> Result<Engine, ConfigError> {
+    let Some(text) = cluster.text("engine")? else { return Ok(Engine::default()) };
+    match *text.get_ref() {
+        "durable" => Ok(Engine::Durable),
+        "memory" => Ok(Engine::Memory),
+        other => Err(cluster.error(
+            "engine",
+            &text.span(),
+            format!("there is no engine {other:?}"),
+            "write \"durable\" (on the disk) or \"memory\" (gone when a server stops)",
+        )),
+    }
 }
 
 fn timing(cluster: &Section<'_>) -> Result<Timing, ConfigError> {

@@ -6,11 +6,11 @@
 
 use std::rc::Rc;
 
+use super::inheritance::Standing;
 use super::message::{
     Answer, DedupSnapshot, MetaAnswer, MetaRequest, PeerMessage, Request, ToMeta, ToServer,
 };
 use super::meta::durable::MetaRecord;
-use super::replica::heir::Standing;
 use super::types::{
     ClusterId, Entry, Key, KeySet, LinkId, Member, Op, Record, Revision, RunId, ServerId, Value,
     WorkerId,

@@ -4,6 +4,8 @@
 //! before `r + grace`, unless that primary resigned or is proven dead. Bonds belong to a key set
 //! and both incarnations, and outlive epochs.
 
+use serde::{Deserialize, Serialize};
+
 use super::members::Members;
 use super::mutants::{Mutant, planted};
 use super::time::{Span, Time};
@@ -23,7 +25,7 @@ struct Bond {
 
 /// A primary that a replica may have acknowledged, as an heir has to know it: the last epoch in
 /// which it did, and the longest promise that it gave.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd, Hash)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd, Hash, Serialize, Deserialize)]
 pub struct Tie {
     pub primary: Member,
     pub epoch: Epoch,

@@ -10,7 +10,9 @@
 //! Nothing here reads a clock, draws a random number, logs, awaits or touches a file. All state
 //! that is iterated lives in ordered collections, so that equal inputs give equal effects.
 
+pub mod dedup;
 pub mod effect;
+pub mod inheritance;
 pub mod lease;
 pub mod limits;
 pub mod members;

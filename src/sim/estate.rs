@@ -9,28 +9,16 @@
 //! The simulator's servers work on an engine in memory; this is its shadow on a disk, which knows
 //! only what was synced. It stands for any durable engine that keeps its effects in order.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::rc::Rc;
+use std::collections::VecDeque;
 
 use super::rng::Rng;
 use super::truth::fingerprint;
 use crate::protocol::effect::WorkerEffect;
+use crate::protocol::inheritance::Inheritance;
 use crate::protocol::limits::Limits;
-use crate::protocol::replica::dedup::Dedup;
-use crate::protocol::replica::heir::{Inheritance, Standing};
-use crate::protocol::types::{Entry, Epoch, Incarnation, KeySet, Op};
+use crate::protocol::types::{Incarnation, KeySet, Op};
+use crate::store::kept::Kept;
 use crate::store::{ChunkRange, Engine, MemoryEngine};
-
-/// One key set on the disk.
-#[derive(Clone, Debug, Default)]
-struct Kept {
-    standing: Standing,
-    committed: Op,
-    committed_epoch: Epoch,
-    dedup: Dedup,
-    /// Above the committed point.
-    log: BTreeMap<Op, Rc<Entry>>,
-}
 
 /// A server's disk.
 #[derive(Clone, Debug)]
@@ -99,24 +87,12 @@ impl Estate {
 
     fn keep(&mut self, effect: WorkerEffect) {
         match effect {
-            WorkerEffect::Append { set, entries } => {
-                let kept = self.kept(set);
-                if let Some(first) = entries.first() {
-                    kept.log.split_off(&first.op);
-                }
-                kept.log.extend(entries.into_iter().map(|entry| (entry.op, entry)));
-            }
-            WorkerEffect::Cut { set, through } => {
-                self.kept(set).log.split_off(&through.next());
-            }
+            WorkerEffect::Append { set, entries } => self.kept(set).append(entries),
+            WorkerEffect::Cut { set, through } => self.kept(set).cut(through),
             WorkerEffect::Apply { set, revision, entry, keep_tombstone } => {
                 self.store.apply(set, revision, &entry, keep_tombstone);
                 let records_max = self.dedup_records_max;
-                let kept = self.kept(set);
-                kept.dedup.record(&entry, revision.loss_epoch, records_max);
-                kept.committed = revision.op;
-                kept.committed_epoch = entry.epoch;
-                kept.log = kept.log.split_off(&revision.op.next());
+                self.kept(set).commit(&entry, revision, records_max);
             }
             WorkerEffect::StoreChunk { set, after, through, read_at, records, .. } => {
                 let range = ChunkRange { after: after.as_deref(), through: through.as_deref() };
@@ -125,12 +101,9 @@ impl Estate {
             WorkerEffect::DropTombstones { set } => self.store.drop_tombstones(set),
             WorkerEffect::Clear { set, at, dedup } => {
                 self.store.clear(set);
-                let kept = self.kept(set);
-                let standing = std::mem::take(&mut kept.standing);
-                let dedup = Dedup::from_snapshot(dedup);
-                *kept = Kept { standing, committed: at, dedup, ..Kept::default() };
+                self.kept(set).clear(at, dedup);
             }
-            WorkerEffect::Remember { set, standing, .. } => self.kept(set).standing = standing,
+            WorkerEffect::Remember { set, standing, .. } => self.kept(set).remember(standing),
             other => unreachable!("{other:?} leaves nothing on a disk"),
         }
     }
@@ -138,16 +111,7 @@ impl Estate {
     /// What an heir begins with.
     #[must_use]
     pub fn inheritance(&self) -> Vec<Inheritance> {
-        let sets = (0..).map(KeySet).zip(&self.sets);
-        sets.map(|(set, kept)| Inheritance {
-            set,
-            standing: kept.standing.clone(),
-            committed: kept.committed,
-            committed_epoch: kept.committed_epoch,
-            dedup: kept.dedup.snapshot(),
-            window: kept.log.values().cloned().collect(),
-        })
-        .collect()
+        (0..).map(KeySet).zip(&self.sets).map(|(set, kept)| kept.inheritance(set)).collect()
     }
 
     /// The store that an heir begins with. No chunk of an earlier life comes any more, and the log
@@ -166,10 +130,11 @@ impl Estate {
     pub fn copies(&self) -> impl Iterator<Item = (KeySet, Op, Op, Vec<(Op, u64)>)> + '_ {
         let sets = (0..).map(KeySet).zip(&self.sets);
         sets.filter_map(|(set, kept)| {
-            let prepared = kept.log.last_key_value().map_or(kept.committed, |(&op, _)| op);
-            let whole_from = kept.standing.whole_from.filter(|&from| from <= prepared)?;
-            let log = kept.log.iter().map(|(&op, entry)| (op, fingerprint(entry)));
-            Some((set, kept.committed, whole_from, log.collect()))
+            let committed = kept.committed();
+            let prepared = kept.log().next_back().map_or(committed, |entry| entry.op);
+            let whole_from = kept.standing().whole_from.filter(|&from| from <= prepared)?;
+            let log = kept.log().map(|entry| (entry.op, fingerprint(entry)));
+            Some((set, committed, whole_from, log.collect()))
         })
     }
 }

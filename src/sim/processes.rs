@@ -108,6 +108,7 @@ impl World {
             key_sets: self.settings.key_sets,
             copies: self.settings.copies,
             min_write_copies: self.settings.min_write_copies,
+            durable: self.settings.durable,
             replace_after: self.settings.replace_after,
             new_cluster: self.cluster,
         };

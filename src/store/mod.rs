@@ -13,7 +13,10 @@ use std::rc::Rc;
 use crate::protocol::types::{Entry, KeySet, Op, Record, Revision, Value};
 
 #[cfg(feature = "net")]
+pub mod durable;
+#[cfg(feature = "net")]
 pub mod journal;
+pub mod kept;
 pub mod memory;
 
 pub use memory::MemoryEngine;

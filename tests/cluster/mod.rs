@@ -9,6 +9,7 @@ mod cut;
 mod expiry;
 mod loopback;
 mod network;
+mod power;
 mod steps;
 mod wait;
 mod watch;

@@ -22,6 +22,7 @@ mod changes;
 mod copying;
 pub mod durable;
 mod handover;
+mod heirs;
 mod install;
 mod ledger;
 mod liveness;
@@ -39,7 +40,7 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use status::{ServerState, ServerStatus, SetStatus, Status};
 
@@ -71,6 +72,8 @@ pub struct MetaSettings {
     pub copies: u16,
     /// Members below which a set refuses writes.
     pub min_write_copies: u16,
+    /// Servers keep what they hold over a restart: of a dead one an heir may come.
+    pub durable: bool,
     /// A server that is not spawned and stays away for this long is replaced by a spare.
     pub replace_after: Span,
     /// Identity of the cluster if the durable state is empty; drawn by the caller.
@@ -101,6 +104,8 @@ pub struct MetaServer {
     fresh: bool,
     started: Time,
     registered_first: Option<Time>,
+    /// Who was found dead before anyone is suspected, where heirs may come.
+    found_dead: BTreeSet<Member>,
     handled_at: Time,
     acted_at: Option<Time>,
     /// Something was taken in that may have made a step possible. One pass looks at every key
@@ -127,6 +132,8 @@ impl MetaServer {
             .servers()
             .map(|row| (row.entry.id, Pulse::since(now)))
             .collect::<BTreeMap<_, _>>();
+        let dead = ledger.servers().filter(|row| settings.durable && row.dead);
+        let found_dead = dead.map(|row| row.entry.member()).collect();
         let registered_first = (!pulses.is_empty()).then_some(now);
         let spawning = settings
             .servers
@@ -147,6 +154,7 @@ impl MetaServer {
             fresh,
             started: now,
             registered_first,
+            found_dead,
             handled_at: now,
             acted_at: None,
             due: false,

@@ -70,8 +70,12 @@ impl MetaServer {
         let heard = self.is_heard(primary);
         let link = self.link_to(primary, set);
         let timing = self.settings.timing;
+        let dead = self.ledger.is_dead(primary);
+        if dead && self.waits_for_heir(now, primary) {
+            return None;
+        }
         let watch = &mut self.watches[usize::from(set.0)];
-        if self.ledger.is_dead(primary) {
+        if dead {
             return Some(Trouble::Dead);
         }
         if watch.round.resigned {
@@ -135,6 +139,7 @@ impl MetaServer {
             }
             Trouble::Silent => {}
             Trouble::Dead if self.promotes_learner(now, set) => {}
+            Trouble::Dead if configuration.members().any(|it| self.may_have_heir(it)) => {}
             Trouble::Dead => {
                 let ex_member = self.ledger.set(set).and_then(|row| row.ex_member);
                 match ex_member.filter(|&(member, _)| !self.ledger.is_dead(member)) {

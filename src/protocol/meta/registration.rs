@@ -214,6 +214,7 @@ impl MetaServer {
         if known {
             return;
         }
+        self.note_death(member);
         self.news.dead.push(member);
         self.note(MetaNote::Dead { member });
         let Some(pulse) = self.pulses.get_mut(&member.server) else { return };

@@ -1,4 +1,5 @@
-//! Removal of secondaries (rule 8): on the primary's fresh word, or on a proof of death.
+//! Removal of secondaries (rule 8): on the primary's fresh word, or on a proof of death without
+//! heir.
 //!
 //! A suspicion or a complaint is only a reason to ask. The answer counts if it is one to a
 //! question of the last moments, over the same link and in the same epoch: a delayed word of an
@@ -23,7 +24,7 @@ impl MetaServer {
             return;
         }
         let (dead, live): (Vec<_>, Vec<_>) =
-            configuration.secondaries.iter().partition(|&&member| self.ledger.is_dead(member));
+            configuration.secondaries.iter().partition(|&&member| self.is_gone(member));
         if !dead.is_empty() {
             self.remove(set, &dead, None);
             return;
@@ -31,7 +32,7 @@ impl MetaServer {
         let Some(link) = self.link_to(primary, set) else { return };
         let (timing, nonce) = (self.settings.timing, self.nonce);
         for member in live {
-            let suspected = self.is_suspected(member);
+            let suspected = self.is_suspected(member) || self.ledger.is_dead(member);
             let round = &mut self.watches[usize::from(set.0)].round;
             let complaint = round.complaints.get(&member);
             let complained =

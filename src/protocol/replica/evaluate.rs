@@ -8,8 +8,8 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use super::admission::{Read, Waiter, Waiting, refuse};
-use super::dedup::Known;
 use super::{Context, Replica, Role};
+use crate::protocol::dedup::Known;
 use crate::protocol::effect::{ReadToken, WorkerEffect};
 use crate::protocol::message::{Answer, Expect, Operation, Refusal, Rejection};
 use crate::protocol::mutants::{Mutant, planted};

@@ -12,42 +12,15 @@
 //! from the configurations in the answer to its registration, which it adopts before anything
 //! else, and which are of a later epoch wherever its predecessor was a member.
 
-use std::rc::Rc;
-
-use super::dedup::Dedup;
 use super::log::Log;
 use super::{Context, Replica, Role};
+use crate::protocol::dedup::Dedup;
 use crate::protocol::effect::{Lane, WorkerEffect};
+use crate::protocol::inheritance::{Inheritance, Standing};
 use crate::protocol::lease::{Bonds, Tie};
-use crate::protocol::message::{DedupSnapshot, PeerMessage};
+use crate::protocol::message::PeerMessage;
 use crate::protocol::mutants::{Mutant, planted};
 use crate::protocol::time::Time;
-use crate::protocol::types::{Configuration, Entry, Epoch, KeySet, Op};
-
-/// What a replica must know again after a restart, beside log and store.
-#[derive(Clone, Debug, Default, Eq, PartialEq, Hash)]
-pub struct Standing {
-    /// The newest configuration that it learned.
-    pub configuration: Option<Configuration>,
-    /// Everyone whom it may have acknowledged.
-    pub ties: Vec<Tie>,
-    /// What it holds is a copy if its log reaches this op; none = it is no copy.
-    pub whole_from: Option<Op>,
-}
-
-/// One key set as a durable engine gives it back.
-#[derive(Clone, Debug, Eq, PartialEq, Hash)]
-pub struct Inheritance {
-    pub set: KeySet,
-    pub standing: Standing,
-    /// Everything up to here is in the store; the epoch in which it was prepared.
-    pub committed: Op,
-    pub committed_epoch: Epoch,
-    /// Duplicate records as of the committed point.
-    pub dedup: DedupSnapshot,
-    /// The log above the committed point, without gaps.
-    pub window: Vec<Rc<Entry>>,
-}
 
 /// What was handed to the engine to remember, and how much of it is durable.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Hash)]
@@ -89,6 +62,19 @@ impl Replica {
             inherits: true,
             memory: Memory { last: standing, ..Memory::default() },
             ..Replica::new(set)
+        }
+    }
+
+    /// What an heir would begin with, if everything that was handed to the engine were durable.
+    #[must_use]
+    pub fn inheritance(&self) -> Inheritance {
+        Inheritance {
+            set: self.set,
+            standing: self.memory.last.clone(),
+            committed: self.log.committed(),
+            committed_epoch: self.log.committed_epoch(),
+            dedup: self.dedup.snapshot(),
+            window: self.log.window().cloned().collect(),
         }
     }
 

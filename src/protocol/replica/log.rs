@@ -58,6 +58,11 @@ impl Log {
     }
 
     #[must_use]
+    pub fn committed_epoch(&self) -> Epoch {
+        self.committed_epoch
+    }
+
+    #[must_use]
     pub fn prepared(&self) -> Op {
         Op(self.committed.0 + self.window.len() as u64)
     }

@@ -7,10 +7,10 @@ use super::follow::Secondary;
 use super::log::Log;
 use super::primary::{Phase, Primary};
 use super::{Context, Replica, Role};
+use crate::protocol::dedup::Dedup;
 use crate::protocol::effect::{Lane, Note, WorkerEffect};
 use crate::protocol::message::{DedupSnapshot, PeerMessage};
 use crate::protocol::mutants::{Mutant, planted};
-use crate::protocol::replica::dedup::Dedup;
 use crate::protocol::types::{Configuration, Epoch, Member, Op};
 
 impl Replica {

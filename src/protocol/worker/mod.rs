@@ -25,10 +25,10 @@ use std::collections::BTreeMap;
 use self::leave::Leave;
 use super::Machine;
 use super::effect::{Ticket, WorkerEffect, WorkerInput};
+use super::inheritance::Inheritance;
 use super::limits::Limits;
 use super::message::{Answer, Operation, ReadLevel, Refusal, Registration, Request, ToMeta};
 use super::placement;
-use super::replica::heir::Inheritance;
 use super::replica::{Context, Numbers, Replica, Wishes};
 use super::time::Time;
 use super::timing::Timing;
@@ -169,6 +169,12 @@ impl Worker {
     #[must_use]
     pub fn replicas(&self) -> &[Replica] {
         &self.replicas
+    }
+
+    /// What an heir of this worker would begin with, if everything that was handed to the engine
+    /// were durable.
+    pub fn inheritance(&self) -> impl Iterator<Item = Inheritance> {
+        self.replicas.iter().map(Replica::inheritance)
     }
 
     #[must_use]

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use arc_swap::ArcSwap;
 
-use crate::config::ClusterConfig;
+use crate::config::{ClusterConfig, Engine};
 use crate::net::Credentials;
 use crate::process::StateDir;
 use crate::protocol::meta::MetaSettings;
@@ -149,6 +149,7 @@ fn settings(config: &ClusterConfig, new_cluster: ClusterId) -> MetaSettings {
         key_sets: config.key_sets(),
         copies: small(config.replicas()),
         min_write_copies: small(config.min_write_copies()),
+        durable: config.engine() == Engine::Durable,
         replace_after: REPLACE_AFTER,
         new_cluster,
     }

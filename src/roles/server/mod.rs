@@ -10,23 +10,27 @@
 
 mod accept;
 mod dial;
+mod disk;
+mod engine;
+mod memory;
 mod shell;
 mod turn;
 mod worker;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use tokio::sync::mpsc;
 
-use crate::config::{ClusterConfig, ServerConfig};
+use crate::config::{ClusterConfig, Engine, ServerConfig};
 use crate::identity::Identity;
 use crate::net::Credentials;
 use crate::process::{KnownCluster, StateDir};
 use crate::protocol::limits::Limits;
 use crate::protocol::message::{Registration, RegistrationRefusal};
 use crate::protocol::timing::Timing;
-use crate::protocol::types::{ClusterId, Epoch, KeySet, Member, ServerId, WorkerId};
+use crate::protocol::types::{ClusterId, Epoch, Incarnation, KeySet, Member, ServerId, WorkerId};
 use crate::protocol::view::View;
 
 /// What all workers of a process share, read-only.
@@ -34,6 +38,7 @@ pub(super) struct Plan {
     pub server: ServerConfig,
     pub cluster_name: String,
     pub key_sets: u16,
+    pub engine: Engine,
     pub timing: Timing,
     pub limits: Limits,
     pub meta: std::net::SocketAddr,
@@ -49,6 +54,11 @@ pub(super) type Reports = mpsc::UnboundedSender<Report>;
 
 /// What a worker tells the main thread.
 pub(super) enum Report {
+    /// What it kept is read, and is the memory of this incarnation, if of any.
+    Recovered {
+        worker: WorkerId,
+        identity: Option<Incarnation>,
+    },
     /// Worker 0: the process has its identity.
     Registered {
         member: Member,
@@ -133,6 +143,9 @@ struct Main {
     id: ServerId,
     state: StateDir,
     workers: Workers,
+    /// Whose memory each worker has, as far as they have told.
+    found: BTreeMap<WorkerId, Option<Incarnation>>,
+    inherits: Option<Incarnation>,
     /// Workers that may not exit yet.
     waiting: usize,
     stopping: bool,
@@ -160,17 +173,25 @@ impl Main {
         let state = StateDir::lock(&server.state)?;
         let plan = Arc::new(plan(config, server, &state, process)?);
         let workers = Workers::start(&plan, reports, start)?;
-        Ok(Main { id, state, workers, waiting: server.workers.len(), stopping: false })
+        let (found, waiting) = (BTreeMap::new(), server.workers.len());
+        Ok(Main { id, state, workers, found, inherits: None, waiting, stopping: false })
     }
 
     /// Does what a report asks for; true = the process may end.
     fn on_report(&mut self, report: Report) -> Result<bool> {
         match report {
+            Report::Recovered { worker, identity } => {
+                self.found.insert(worker, identity);
+                if self.found.len() == self.waiting {
+                    self.inherits = self.past()?;
+                    self.workers.register(self.inherits);
+                }
+            }
             Report::Registered { member, cluster, view } => {
                 self.state.store_cluster(KnownCluster { cluster, highest_epoch: Epoch(0) })?;
                 self.state.store_identity(member)?;
                 tracing::info!(%member, %cluster, "registered");
-                self.workers.attach(member, cluster, &view);
+                self.workers.attach(member, cluster, &view, self.inherits);
             }
             Report::KnowsEpoch { cluster, epoch } => {
                 self.state.store_cluster(KnownCluster { cluster, highest_epoch: epoch })?;
@@ -196,6 +217,19 @@ impl Main {
             }
         }
         Ok(self.waiting == 0)
+    }
+
+    /// Whose memory the process has: that of the last incarnation that was registered here, if
+    /// every worker has all that it kept. An incarnation that was registered and wrote nothing
+    /// has that of the one before it, because it acknowledged nothing.
+    fn past(&self) -> Result<Option<Incarnation>> {
+        let mut found = self.found.values();
+        let first = found.next().copied().flatten();
+        if first.is_none() || found.any(|&other| other != first) {
+            return Ok(None);
+        }
+        let registered = self.state.identity()?.filter(|it| it.server == self.id);
+        Ok(first.max(registered.map(|it| it.incarnation)))
     }
 }
 
@@ -227,6 +261,7 @@ fn plan(
         server: server.clone(),
         cluster_name: config.name().to_owned(),
         key_sets: config.key_sets(),
+        engine: config.engine(),
         timing: config.timing(),
         limits,
         meta: config.meta().advertise,
@@ -264,6 +299,8 @@ fn deposed(reason: RegistrationRefusal) -> String {
 
 /// The worker threads.
 struct Workers {
+    /// Worker 0's; none once it registers.
+    register: Option<tokio::sync::oneshot::Sender<Option<Incarnation>>>,
     starts: Vec<tokio::sync::oneshot::Sender<worker::Identified>>,
     stops: Vec<mpsc::UnboundedSender<()>>,
 }
@@ -274,28 +311,44 @@ impl Workers {
         reports: &Reports,
         mut start_body: impl FnMut(usize, worker::Body) -> Result<()>,
     ) -> Result<Workers> {
-        let mut workers = Workers { starts: Vec::new(), stops: Vec::new() };
+        let mut workers = Workers { register: None, starts: Vec::new(), stops: Vec::new() };
         for index in 0..plan.server.workers.len() {
             let worker = WorkerId(u16::try_from(index).context("too many workers")?);
-            let (start, identified) = tokio::sync::oneshot::channel();
             let (stop, stopped) = mpsc::unbounded_channel();
             workers.stops.push(stop);
-            let identified = if index == 0 {
-                None
+            let start = if index == 0 {
+                let (register, found) = tokio::sync::oneshot::channel();
+                workers.register = Some(register);
+                worker::Starting::Registers(found)
             } else {
+                let (start, identified) = tokio::sync::oneshot::channel();
                 workers.starts.push(start);
-                Some(identified)
+                worker::Starting::Attaches(identified)
             };
             let (plan, reports) = (plan.clone(), reports.clone());
-            start_body(index, worker::Body { plan, worker, identified, stopped, reports })?;
+            start_body(index, worker::Body { plan, worker, start, stopped, reports })?;
         }
         Ok(workers)
     }
 
-    fn attach(&mut self, member: Member, cluster: ClusterId, view: &View) {
-        for start in self.starts.drain(..) {
+    fn register(&mut self, inherits: Option<Incarnation>) {
+        if let Some(register) = self.register.take() {
             // A worker that failed has reported it.
-            let _ = start.send(worker::Identified { member, cluster, view: view.clone() });
+            let _ = register.send(inherits);
+        }
+    }
+
+    fn attach(
+        &mut self,
+        member: Member,
+        cluster: ClusterId,
+        view: &View,
+        inherits: Option<Incarnation>,
+    ) {
+        for start in self.starts.drain(..) {
+            let view = view.clone();
+            // A worker that failed has reported it.
+            let _ = start.send(worker::Identified { member, cluster, view, inherits });
         }
     }
 

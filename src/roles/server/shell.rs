@@ -1,7 +1,6 @@
 //! Performs a worker's effects: sends, replies, store, links.
 //!
-//! Nothing here decides anything. The memory engine completes at once, so its completions are
-//! inputs of the same batch.
+//! Nothing here decides anything. What an engine completes at once are inputs of the same batch.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
@@ -10,16 +9,17 @@ use std::sync::Arc;
 use tokio::sync::mpsc as queue;
 use tokio::task::spawn_local;
 
+use super::disk::Told;
+use super::engine::Engine;
 use super::worker::Driver;
 use super::{Plan, Report, Reports, dial};
 use crate::driver::Shell;
 use crate::net::{self, CloseReason, Connection, Endpoint};
 use crate::protocol::effect::{Lane, Note, Ticket, WorkerEffect, WorkerInput};
 use crate::protocol::message::{Answer, PeerMessage, ToMeta};
-use crate::protocol::types::{Epoch, KeySet, LinkId, Member, Op, WorkerId};
+use crate::protocol::types::{Epoch, KeySet, LinkId, Member, WorkerId};
 use crate::protocol::view::View;
 use crate::protocol::worker::Worker;
-use crate::store::{ChunkRange, Engine, MemoryEngine};
 use crate::wire;
 
 /// Streams that the key sets of a replication link share. Each costs a wake-up and a write at
@@ -36,7 +36,7 @@ pub struct ServerShell {
     done: queue::UnboundedSender<()>,
     /// Itself, for the tasks that it starts; set by `begin`.
     driver: Option<Driver>,
-    engine: MemoryEngine,
+    engine: Engine,
     pub member: Option<Member>,
     pub view: Rc<View>,
     links_last: u64,
@@ -58,8 +58,8 @@ impl ServerShell {
         endpoint: Rc<Endpoint>,
         reports: Reports,
         done: queue::UnboundedSender<()>,
+        engine: Engine,
     ) -> ServerShell {
-        let engine = MemoryEngine::new(plan.key_sets);
         ServerShell {
             plan,
             worker,
@@ -83,7 +83,10 @@ impl ServerShell {
     /// Lets the shell start tasks that come back to the driver.
     pub fn begin(&mut self, driver: &Driver, machine: &Worker) {
         self.driver = Some(driver.clone());
-        self.member = machine.member();
+        if let Some(member) = machine.member() {
+            self.engine.become_incarnation(member.incarnation);
+            self.member = Some(member);
+        }
         self.view = Rc::new(machine.view().clone());
     }
 
@@ -172,10 +175,17 @@ impl ServerShell {
         bulk.send(set, message.clone());
     }
 
-    fn append(&self, set: KeySet, through: Option<Op>, inputs: &mut VecDeque<WorkerInput>) {
-        if let Some(through) = through {
-            inputs.push_back(WorkerInput::Appended { set, through });
-        }
+    /// The disk tells what it has done; answers the completions.
+    pub fn on_told(&mut self, told: Told, machine: &Worker) -> Vec<WorkerInput> {
+        self.engine.on_told(told, machine).unwrap_or_else(|error| {
+            self.fail(error);
+            Vec::new()
+        })
+    }
+
+    /// Nothing may be acknowledged or answered any more: the process has to end.
+    fn fail(&mut self, error: anyhow::Error) {
+        self.report(Report::Failed { worker: self.worker, error });
     }
 
     fn connect(&mut self, peer: Member) {
@@ -216,36 +226,22 @@ impl Shell<Worker> for ServerShell {
             WorkerEffect::SendMeta { message } => self.send_meta(&message, false),
             WorkerEffect::SendMetaDatagram { message } => self.send_meta(&message, true),
             WorkerEffect::Reply { ticket, answer } => self.reply(ticket, &answer),
-            WorkerEffect::Read { set, token, key } => {
-                let found = self.engine.get(set, &key);
-                inputs.push_back(WorkerInput::ReadDone { set, token, key, found });
-            }
-            WorkerEffect::ReadRange { set, token, prefix, after, items_max, bytes_max } => {
-                let page = self.engine.range(set, &prefix, after.as_deref(), items_max, bytes_max);
-                let (records, more) = (page.records, page.more);
-                inputs.push_back(WorkerInput::RangeDone { set, token, records, more });
-            }
-            WorkerEffect::Append { set, entries } => {
-                self.append(set, entries.last().map(|entry| entry.op), inputs);
-            }
-            // The memory engine keeps no log beside the machine's window.
-            WorkerEffect::Cut { .. } => {}
-            WorkerEffect::Apply { set, revision, entry, keep_tombstone } => {
-                self.engine.apply(set, revision, &entry, keep_tombstone);
-            }
-            WorkerEffect::StoreChunk { set, run, after, through, read_at, records } => {
-                let range = ChunkRange { after: after.as_deref(), through: through.as_deref() };
-                self.engine.store_chunk(set, range, read_at, &records);
-                inputs.push_back(WorkerInput::ChunkStored { set, run, through });
-            }
-            WorkerEffect::DropTombstones { set } => self.engine.drop_tombstones(set),
-            WorkerEffect::Clear { set, .. } => self.engine.clear(set),
-            // Nobody inherits what is in memory, so that there is nothing to wait for.
-            WorkerEffect::Remember { set, number, .. } => {
-                inputs.push_back(WorkerInput::Remembered { set, number });
+            effect @ (WorkerEffect::Read { .. }
+            | WorkerEffect::ReadRange { .. }
+            | WorkerEffect::Append { .. }
+            | WorkerEffect::Cut { .. }
+            | WorkerEffect::Apply { .. }
+            | WorkerEffect::StoreChunk { .. }
+            | WorkerEffect::DropTombstones { .. }
+            | WorkerEffect::Clear { .. }
+            | WorkerEffect::Remember { .. }) => {
+                if let Err(error) = self.engine.perform(effect, inputs) {
+                    self.fail(error);
+                }
             }
             WorkerEffect::Registered { member, cluster, view } => {
                 self.member = Some(member);
+                self.engine.become_incarnation(member.incarnation);
                 self.report(Report::Registered { member, cluster, view });
             }
             WorkerEffect::Deposed { reason } => self.report(Report::Deposed { reason }),
@@ -255,6 +251,14 @@ impl Shell<Worker> for ServerShell {
             WorkerEffect::HeldUp { sets } => self.report(Report::HeldUp { sets }),
             WorkerEffect::Note { note } => log_note(note),
         }
+    }
+
+    fn is_due(&self) -> bool {
+        self.engine.is_due()
+    }
+
+    fn settle(&mut self) {
+        self.engine.settle();
     }
 }
 

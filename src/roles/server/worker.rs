@@ -10,13 +10,16 @@ use tokio::task::{LocalSet, spawn_local};
 
 use super::accept::Doorman;
 use super::dial;
+use super::disk::Told;
+use super::memory::Memory;
 use super::shell::ServerShell;
 use super::{Plan, Report, Reports};
 use crate::clock;
 use crate::driver::{Handle, Ticks};
 use crate::net::{Endpoint, EndpointOptions};
 use crate::protocol::effect::WorkerInput;
-use crate::protocol::types::{ClusterId, Member, WorkerId};
+use crate::protocol::message::Registration;
+use crate::protocol::types::{ClusterId, Incarnation, Member, WorkerId};
 use crate::protocol::view::View;
 use crate::protocol::worker::{Start, Worker, WorkerSettings};
 use crate::wire;
@@ -29,6 +32,8 @@ pub struct Identified {
     pub member: Member,
     pub cluster: ClusterId,
     pub view: View,
+    /// Whose memory the process has.
+    pub inherits: Option<Incarnation>,
 }
 
 /// A worker's driver.
@@ -40,12 +45,19 @@ impl Ticks for Worker {
     }
 }
 
+/// What a worker waits for before it starts.
+pub enum Starting {
+    /// Worker 0: whose memory the process has, as all workers found it.
+    Registers(oneshot::Receiver<Option<Incarnation>>),
+    /// Any other: the identity that worker 0's registration gave the process.
+    Attaches(oneshot::Receiver<Identified>),
+}
+
 /// A worker that is to be run.
 pub struct Body {
     pub plan: Arc<Plan>,
     pub worker: WorkerId,
-    /// Worker 0 has nothing to wait for.
-    pub identified: Option<oneshot::Receiver<Identified>>,
+    pub start: Starting,
     pub stopped: queue::UnboundedReceiver<()>,
     pub reports: Reports,
 }
@@ -76,7 +88,7 @@ impl Body {
 }
 
 async fn serve(body: Body) -> Result<()> {
-    let Body { plan, worker, identified, mut stopped, reports } = body;
+    let Body { plan, worker, start, mut stopped, reports } = body;
     let address = plan.server.workers[usize::from(worker.0)];
     let options = EndpointOptions {
         limits: wire::Limits {
@@ -89,28 +101,43 @@ async fn serve(body: Body) -> Result<()> {
     };
     // Bound before registration: whoever is registered listens (rule 11).
     let endpoint = Rc::new(Endpoint::bind(address, plan.credentials.clone(), options)?);
-    let start = match identified {
-        None => Start::Register(plan.registration.clone()),
-        Some(identified) => {
+    let mut memory = Memory::open(&plan, worker)?;
+    // The main thread is gone only when the process ends.
+    let _ = reports.send(Report::Recovered { worker, identity: memory.identity() });
+    let (start, inherits) = match start {
+        Starting::Registers(found) => {
+            let Ok(inherits) = found.await else { return Ok(()) };
+            let registration = Registration { inherits, ..plan.registration.clone() };
+            (Start::Register(registration), inherits)
+        }
+        Starting::Attaches(identified) => {
             let Ok(known) = identified.await else { return Ok(()) };
-            let Identified { member, cluster, view } = known;
-            Start::Attached { member, cluster, view }
+            let Identified { member, cluster, view, inherits } = known;
+            (Start::Attached { member, cluster, view }, inherits)
         }
     };
+    if inherits.is_none() {
+        memory = memory.without_past(&plan, worker)?;
+    }
+    let (engine, inheritance, told) = memory.start()?;
     let settings = WorkerSettings {
         worker,
         workers: u16::try_from(plan.server.workers.len()).unwrap_or(u16::MAX),
         timing: plan.timing,
         limits: plan.limits,
         start,
-        inheritance: Vec::new(),
+        inheritance,
     };
     let machine = Worker::new(settings, clock::now());
     let (done, mut finished) = queue::unbounded_channel();
-    let shell = ServerShell::new(plan.clone(), worker, endpoint.clone(), reports.clone(), done);
+    let (endpoint_here, reports_here) = (endpoint.clone(), reports.clone());
+    let shell = ServerShell::new(plan.clone(), worker, endpoint_here, reports_here, done, engine);
     let driver = Handle::new(machine, shell);
     driver.with(|machine, shell| shell.begin(&driver, machine));
     spawn_local(driver.clone().run_timer());
+    if let Some(told) = told {
+        spawn_local(hear_disk(driver.clone(), told));
+    }
     spawn_local(dial::keep_control_link(driver.clone(), plan.clone(), endpoint.clone(), worker));
     let doorman = Rc::new(Doorman::new(driver.clone()));
     let listener = endpoint.clone();
@@ -128,4 +155,13 @@ async fn serve(body: Body) -> Result<()> {
     // The main thread is gone only when the process ends.
     let _ = reports.send(Report::MayExit { worker });
     Ok(())
+}
+
+/// Brings back what the disk has done.
+async fn hear_disk(driver: Driver, mut told: queue::UnboundedReceiver<Told>) {
+    while let Some(told) = told.recv().await {
+        let done = driver.with(|machine, shell| shell.on_told(told, machine));
+        done.into_iter().for_each(|completion| driver.input(completion));
+        driver.settle();
+    }
 }

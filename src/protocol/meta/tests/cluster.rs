@@ -70,6 +70,7 @@ pub(super) struct Cluster {
 
 pub(super) fn settings(servers: u16, key_sets: u16, copies: u16) -> MetaSettings {
     MetaSettings {
+        durable: false,
         timing: Timing::default(),
         servers: (1..=servers).map(|id| (ServerId(id), false)).collect(),
         key_sets,

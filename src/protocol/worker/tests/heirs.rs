@@ -3,9 +3,9 @@
 //! Method: a worker that starts with an inheritance, its metaserver and peers played by hand.
 
 use super::*;
+use crate::protocol::inheritance::{Inheritance, Standing};
 use crate::protocol::lease::Tie;
 use crate::protocol::message::{DedupSnapshot, Registration};
-use crate::protocol::replica::heir::{Inheritance, Standing};
 
 const HEIR: Member = Member { server: ServerId(1), incarnation: Incarnation(9) };
 

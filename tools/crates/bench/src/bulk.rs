@@ -14,11 +14,15 @@ use tandem::protocol::placement;
 use tandem::protocol::time::{Span, Time};
 use tandem::protocol::types::KeySet;
 use tandem_local::stage::{WHOLE, member};
-use tandem_local::{Plan, Stage, wait};
+use tandem_local::{Stage, wait};
 
 use crate::Ground;
+use crate::series::Series;
 use crate::systems::echo::Echo;
 use crate::told::{Told, thousandth};
+
+/// Rounds unless said otherwise.
+const ROUNDS: u16 = 3;
 
 /// Writers that store the data before.
 const FILLERS: usize = 8;
@@ -45,29 +49,31 @@ const BARE: Duration = Duration::from_secs(2);
 /// one stream of Tandem's own QUIC connections that carries 64 KiB pieces to another process.
 #[derive(Args, Clone, Debug)]
 pub struct Options {
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
-    rounds: u16,
+    #[command(flatten)]
+    series: Series,
     /// MiB of values in all.
     #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u64).range(1..))]
     mib: u64,
     /// Bytes of a value.
     #[arg(long, default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(1..))]
     value: u32,
-    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..))]
-    key_sets: u16,
 }
 
 impl Options {
     /// A few rounds of the usual size.
     #[must_use]
     pub fn of(rounds: u16, key_sets: u16) -> Options {
-        Options { rounds, mib: 512, value: 65_536, key_sets }
+        Options { series: Series::of(rounds, key_sets), mib: 512, value: 65_536 }
     }
 
     /// How long it may take at the very most.
     #[must_use]
     pub fn time_max(&self) -> Duration {
-        Duration::from_secs(240) + (WHOLE * 4 + BEFORE + BARE) * u32::from(self.rounds)
+        Duration::from_secs(240) + (WHOLE * 4 + BEFORE + BARE) * u32::from(self.rounds())
+    }
+
+    fn rounds(&self) -> u16 {
+        self.series.rounds(ROUNDS)
     }
 
     fn count(&self) -> u64 {
@@ -89,18 +95,12 @@ struct Round {
 /// # Errors
 /// An operation failed, or the cluster does not become whole again.
 pub fn run(ground: &Ground, options: &Options) -> Result<()> {
-    let plan = Plan {
-        name: "bench".to_owned(),
-        key_sets: options.key_sets,
-        spawn: false,
-        ..Plan::default()
-    };
-    let mut stage = Stage::start(&ground.place, &plan)?;
+    let mut stage = Stage::start(&ground.place, &options.series.plan(false))?;
     let sink = Echo::start_sink(&ground.children, &stage.cluster.config().clone())?;
     let client = stage.connect()?;
     fill(&client, options)?;
     let mut rounds = Vec::new();
-    for round in 0..options.rounds {
+    for round in 0..options.rounds() {
         let status = stage.until_whole()?;
         let lost = status.servers[usize::from(round) % status.servers.len()].clone();
         let bare = crate::load::on_this_thread(sink.carry(BARE))?;
@@ -249,7 +249,7 @@ fn held_by(status: &Status, server: &ServerStatus) -> Vec<KeySet> {
 /// Bytes of the values that `server` holds.
 fn bytes_of(status: &Status, server: &ServerStatus, options: &Options) -> u64 {
     let held = held_by(status, server);
-    let set_of = |number| placement::key_set(bulk_key(number).as_bytes(), options.key_sets);
+    let set_of = |number| placement::key_set(bulk_key(number).as_bytes(), options.series.key_sets);
     let count = (0..options.count()).filter(|&it| held.contains(&set_of(it))).count();
     count as u64 * u64::from(options.value)
 }

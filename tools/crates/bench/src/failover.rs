@@ -8,10 +8,14 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use tandem::protocol::time::Span;
 use tandem_local::stage::WHOLE;
-use tandem_local::{Kill, Load, Place, Plan, Stage, kill};
+use tandem_local::{Kill, Load, Place, Stage, kill};
 
 use crate::Ground;
+use crate::series::Series;
 use crate::told::Told;
+
+/// Kills each way unless said otherwise.
+const KILLS: u16 = 50;
 
 /// Between two kills where the metaserver starts the servers: it makes one that dies again and
 /// again within seconds of its start wait longer each time.
@@ -26,26 +30,27 @@ const GROWN_UP: Duration = Duration::from_secs(2);
 /// Every read of the load is judged: a lost write or a stale read ends the run.
 #[derive(Args, Clone, Debug)]
 pub struct Options {
-    /// How often a server is killed, each way.
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..))]
-    kills: u16,
+    #[command(flatten)]
+    series: Series,
     /// Clients of the load, each with a writer and a reader.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
     clients: u16,
-    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..))]
-    key_sets: u16,
 }
 
 impl Options {
     /// So many kills each way under the usual load.
     #[must_use]
     pub fn of(kills: u16, key_sets: u16) -> Options {
-        Options { kills, clients: 8, key_sets }
+        Options { series: Series::of(kills, key_sets), clients: 8 }
     }
 
     /// How long it may take at the very most.
     pub fn time_max(&self) -> Duration {
-        Duration::from_secs(120) + (WHOLE * 2 + GROWN_UP) * u32::from(self.kills)
+        Duration::from_secs(120) + (WHOLE * 2 + GROWN_UP) * u32::from(self.kills())
+    }
+
+    fn kills(&self) -> u16 {
+        self.series.rounds(KILLS)
     }
 }
 
@@ -79,15 +84,15 @@ pub fn run(ground: &Ground, options: &Options) -> Result<()> {
 
 fn series(ground: &Ground, options: &Options, notice: Notice) -> Result<Vec<Kill>> {
     let spawn = notice == Notice::ByTheKernel;
-    let plan =
-        Plan { name: "bench".to_owned(), key_sets: options.key_sets, spawn, ..Plan::default() };
+    let plan = options.series.plan(spawn);
     let Place { binary, folder } = ground.place.clone();
     let mut stage = Stage::start(&Place { binary, folder }, &plan)?;
     let load: Load = stage.load(usize::from(options.clients))?;
     let style = ProgressStyle::with_template("  {msg} {wide_bar} {pos}/{len}")?;
-    let bar = ProgressBar::new(options.kills.into()).with_style(style).with_message(notice.words());
+    let bar =
+        ProgressBar::new(options.kills().into()).with_style(style).with_message(notice.words());
     let mut kills = Vec::new();
-    for round in 0..options.kills {
+    for round in 0..options.kills() {
         kills.push(kill(&mut stage, &load, round, spawn)?);
         bar.inc(1);
         if spawn {

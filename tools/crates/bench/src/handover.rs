@@ -13,10 +13,14 @@ use tandem::protocol::placement;
 use tandem::protocol::time::Span;
 use tandem::protocol::types::{Epoch, KeySet};
 use tandem_local::stage::{WHOLE, member};
-use tandem_local::{Plan, Role, Stage};
+use tandem_local::{Role, Stage};
 
 use crate::Ground;
+use crate::series::Series;
 use crate::told::Told;
+
+/// Rounds unless said otherwise.
+const ROUNDS: u16 = 10;
 
 /// How long a server may take to hand over and stop.
 const STOPPED: Duration = Duration::from_secs(30);
@@ -34,10 +38,8 @@ const BEFORE: Duration = Duration::from_secs(1);
 /// before: where all processors are busy any operation may wait long for its turn.
 #[derive(Args, Clone, Debug)]
 pub struct Options {
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
-    rounds: u16,
-    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..))]
-    key_sets: u16,
+    #[command(flatten)]
+    series: Series,
     /// Key sets of the leaving server that are written to, each by a writer of its own.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
     writers: u16,
@@ -47,12 +49,16 @@ impl Options {
     /// So many rounds of the usual load.
     #[must_use]
     pub fn of(rounds: u16, key_sets: u16) -> Options {
-        Options { rounds, key_sets, writers: 8 }
+        Options { series: Series::of(rounds, key_sets), writers: 8 }
     }
 
     /// How long it may take at the very most.
     pub fn time_max(&self) -> Duration {
-        Duration::from_secs(120) + WHOLE * 3 * u32::from(self.rounds)
+        Duration::from_secs(120) + WHOLE * 3 * u32::from(self.rounds())
+    }
+
+    fn rounds(&self) -> u16 {
+        self.series.rounds(ROUNDS)
     }
 }
 
@@ -61,15 +67,9 @@ impl Options {
 /// # Errors
 /// A write failed, or the cluster does not become whole again.
 pub fn run(ground: &Ground, options: &Options) -> Result<()> {
-    let plan = Plan {
-        name: "bench".to_owned(),
-        key_sets: options.key_sets,
-        spawn: false,
-        ..Plan::default()
-    };
-    let mut stage = Stage::start(&ground.place, &plan)?;
+    let mut stage = Stage::start(&ground.place, &options.series.plan(false))?;
     let mut waits = Vec::new();
-    for round in 0..options.rounds {
+    for round in 0..options.rounds() {
         let status = stage.until_whole()?;
         let leaving = status.servers[usize::from(round) % status.servers.len()].clone();
         let keys = keys(&status, &leaving, options)?;
@@ -89,7 +89,7 @@ fn told(options: &Options, waits: &[Waits]) -> Told {
         let ms = |it: Option<&Span>| it.map_or(0.0, |it| (it.0 as f64 / 1e4).round() / 100.0);
         (ms(sorted.get(sorted.len().saturating_sub(1) / 2)), ms(sorted.last()))
     });
-    let (rounds, writers) = (options.rounds, options.writers);
+    let (rounds, writers) = (options.rounds(), options.writers);
     let words = |(median, worst): (f64, f64)| format!("median {median:.2} ms, worst {worst:.2} ms");
     Told {
         op: "handover",
@@ -129,7 +129,7 @@ fn keys(status: &Status, server: &ServerStatus, options: &Options) -> Result<Vec
     let key_of = |set: &KeySet| {
         (0..u32::MAX)
             .map(|number| format!("handover-{number}"))
-            .find(|key| placement::key_set(key.as_bytes(), options.key_sets) == *set)
+            .find(|key| placement::key_set(key.as_bytes(), options.series.key_sets) == *set)
     };
     let keys: Option<Vec<String>> = led.iter().step_by(step).map(key_of).collect();
     keys.context("no key falls into a key set")

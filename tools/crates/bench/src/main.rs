@@ -13,6 +13,7 @@ mod memory;
 mod run;
 mod scan;
 mod scene;
+mod series;
 mod systems;
 mod told;
 
@@ -59,7 +60,7 @@ pub enum Output {
 enum Task {
     /// Run one workload on a cluster of its own.
     Run(run::Options),
-    /// Measure Tandem, Redis and a bare QUIC echo under the same load, in turn.
+    /// Measure Tandem, Redis, etcd and a bare QUIC echo under the same load, in turn.
     Compare(compare::Options),
     /// Kill servers under load and measure the pause that clients see.
     Failover(failover::Options),

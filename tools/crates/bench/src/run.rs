@@ -30,13 +30,14 @@ pub struct Options {
     /// How keys are chosen; `mixed --mix d` reads the newest unless you say otherwise.
     #[arg(long = "keys", value_enum)]
     choice: Option<Choice>,
-    /// Client sessions, and operations that each keeps in flight.
+    /// Client sessions, and operations that each keeps in flight; with --rate, how many of those
+    /// that are due it is given at a time.
     #[arg(long, default_value = "50x16")]
     load: Shape,
     /// Operations a second over all sessions, in an open loop.
     #[arg(long)]
     rate: Option<f64>,
-    /// Give each session a client (a thread and connections) of its own.
+    /// Give each session of the client a connection to each server of its own.
     #[arg(long)]
     own_connections: bool,
     /// Bytes of a value; 100, for `bulk` 65536.
@@ -144,6 +145,9 @@ pub fn run(ground: &Ground, options: &Options) -> Result<()> {
     match ground.output {
         Output::Text => {
             print_text(options, &found);
+            if options.rate.is_some_and(|it| !found.kept_up(it)) {
+                println!("  it did not keep up with this rate");
+            }
             println!("  {mistaken} servers were taken for dead, and none was");
         }
         Output::Json => print_json(options, &found, mistaken),
@@ -209,6 +213,7 @@ fn print_json(options: &Options, found: &Found, mistaken: usize) {
                 "p999_us": us(0.999),
                 "longest_us": waits.max() as f64 / 1e3,
                 "false_failovers": mistaken,
+                "kept_up": options.rate.map(|it| found.kept_up(it)),
             })
         );
     }

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use tandem::client::Client;
+use tandem::client::Session;
 use tandem_local::{Plan, Role, Stage};
 
 use crate::Ground;
 use crate::load::{self, Choice, Found, Pace, Source, Work};
 use crate::systems::echo::Echo;
+use crate::systems::etcd::Etcd;
 use crate::systems::redis::Redis;
 use crate::systems::session;
 
@@ -19,6 +20,12 @@ const FILL_OUTSTANDING: usize = 64;
 
 /// Of one operation: a system that is overloaded shows in its waits, not as a failure.
 const TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Reads of each session of Tandem before a run: each server surely leads the key set of one.
+const FIRST_READS: u64 = 32;
+
+/// Sessions that are connected at a time: a server refuses handshakes beyond a few dozen.
+const REACH_AT_ONCE: usize = 16;
 
 /// A load in the notation "N x P".
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -52,11 +59,12 @@ impl std::str::FromStr for Shape {
 /// What is driven.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd)]
 pub enum System {
-    /// Tandem, all sessions of the process sharing its connections.
+    /// Tandem, all sessions of one client sharing a connection to each server.
     Tandem,
-    /// Tandem, each session with connections of its own.
+    /// Tandem, each session of one client with a connection to each server of its own.
     TandemOwn,
     Redis,
+    Etcd,
     /// The bare echo at as many connections as the shared sessions have.
     Echo,
     /// The bare echo at as many connections as there are sessions.
@@ -68,14 +76,17 @@ pub enum System {
 pub enum Peers {
     None,
     Redis,
-    /// Redis and the bare echo.
-    All,
+    /// Redis and the bare echo, and etcd where this machine has it and it is wanted.
+    All {
+        etcd: bool,
+    },
 }
 
 /// Everything that is up.
 pub struct Scene {
     pub stage: Stage,
     pub redis: Option<Redis>,
+    pub etcd: Option<Etcd>,
     pub echo: Option<Echo>,
     pub keys: u64,
     pub value_bytes: usize,
@@ -100,17 +111,24 @@ impl Scene {
         }
         let stage = Stage::start(&ground.place, plan)?;
         let config = stage.cluster.config().clone();
-        let folder = ground.place.folder.join("redis");
+        let (children, folder) = (&ground.children, &ground.place.folder);
         let redis = match peers {
             Peers::None => None,
-            Peers::Redis | Peers::All => Some(Redis::start(&ground.children, &folder)?),
+            Peers::Redis | Peers::All { .. } => {
+                Some(Redis::start(children, &folder.join("redis"))?)
+            }
         };
         let echo = match peers {
             Peers::None | Peers::Redis => None,
-            Peers::All => Some(Echo::start(&ground.children, &config)?),
+            Peers::All { .. } => Some(Echo::start(children, &config)?),
         };
+        let version = match peers {
+            Peers::All { etcd: true } => Etcd::version()?,
+            Peers::None | Peers::Redis | Peers::All { etcd: false } => None,
+        };
+        let etcd = version.map(|it| Etcd::start(children, &folder.join("etcd"), it)).transpose()?;
         let servers = usize::from(plan.servers) * usize::from(plan.workers);
-        Ok(Scene { stage, redis, echo, keys, value_bytes, servers })
+        Ok(Scene { stage, redis, etcd, echo, keys, value_bytes, servers })
     }
 
     /// Ends everything that is up.
@@ -152,9 +170,15 @@ impl Scene {
             let pipelines = sessions.map(|it| session::pipeline(it, self.value_bytes)).collect();
             load::fill(pipelines, self.keys, &value, FILL_OUTSTANDING).await?;
             client.close().await;
-            let Some(redis) = &self.redis else { return Ok(()) };
-            let pipelines = redis.connect(FILL_SESSIONS, self.value_bytes).await?;
-            load::fill(pipelines, self.keys, &value, FILL_OUTSTANDING).await
+            if let Some(redis) = &self.redis {
+                let pipelines = redis.connect(FILL_SESSIONS, self.value_bytes).await?;
+                load::fill(pipelines, self.keys, &value, FILL_OUTSTANDING).await?;
+            }
+            if let Some(etcd) = &self.etcd {
+                let pipelines = etcd.connect(FILL_SESSIONS, self.value_bytes).await?;
+                load::fill(pipelines, self.keys, &value, FILL_OUTSTANDING).await?;
+            }
+            Ok(())
         })
     }
 
@@ -169,6 +193,18 @@ impl Scene {
             state as u8
         });
         bytes.collect()
+    }
+
+    /// Connects sessions of Tandem to every server, as the peers' sessions are before a run.
+    async fn reach(&self, sessions: &[Session]) -> Result<()> {
+        let reads = Source::new(Work::Get, Choice::Uniform, self.keys, Bytes::new());
+        for some in sessions.chunks(REACH_AT_ONCE) {
+            let pipelines = some.iter().cloned();
+            let pipelines = pipelines.map(|it| session::pipeline(it, self.value_bytes)).collect();
+            let source = |number| reads.of_session(number, some.len(), 0);
+            load::each_does(pipelines, source, FIRST_READS, 1).await?;
+        }
+        Ok(())
     }
 
     /// Drives `system` once.
@@ -194,22 +230,26 @@ impl Scene {
         load::on_this_thread(async {
             match system {
                 System::Tandem | System::TandemOwn => {
-                    let count = if system == System::Tandem { 1 } else { shape.sessions };
-                    let clients: Vec<Client> =
-                        (0..count).map(|_| self.stage.connect()).collect::<Result<_>>()?;
-                    let pipelines = (0..shape.sessions)
-                        .map(|number| clients[number % count].session().with_timeout(TIMEOUT))
-                        .map(|it| session::pipeline(it, bytes))
-                        .collect();
+                    let connections = if system == System::Tandem { 1 } else { shape.sessions };
+                    let connections = u16::try_from(connections).unwrap_or(u16::MAX);
+                    let client = self.stage.connect_with(connections)?;
+                    let sessions = (0..shape.sessions).map(|_| client.session());
+                    let sessions: Vec<Session> =
+                        sessions.map(|it| it.with_timeout(TIMEOUT)).collect();
+                    self.reach(&sessions).await?;
+                    let sessions = sessions.into_iter();
+                    let pipelines = sessions.map(|it| session::pipeline(it, bytes)).collect();
                     let found = load::drive(pipelines, of, pace).await;
-                    for client in clients {
-                        client.close().await;
-                    }
+                    client.close().await;
                     found
                 }
                 System::Redis => {
                     let redis = self.redis.as_ref().context("Redis was not started")?;
                     load::drive(redis.connect(shape.sessions, bytes).await?, of, pace).await
+                }
+                System::Etcd => {
+                    let etcd = self.etcd.as_ref().context("etcd was not started")?;
+                    load::drive(etcd.connect(shape.sessions, bytes).await?, of, pace).await
                 }
                 System::Echo | System::EchoOwn => {
                     let echo = self.echo.as_ref().context("the echo was not started")?;

@@ -28,6 +28,8 @@ pub struct Plan {
     /// Copies of each key set.
     pub replicas: u16,
     pub key_sets: u16,
+    /// Whether servers keep what they hold on the disk.
+    pub durable: bool,
     /// Whether the metaserver starts the servers, and replaces the dead.
     pub spawn: bool,
     pub hosts: Hosts,
@@ -52,6 +54,7 @@ impl Default for Plan {
             workers: 1,
             replicas: 2,
             key_sets: 16,
+            durable: false,
             spawn: true,
             hosts: Hosts::Loopback,
             settings: Vec::new(),
@@ -70,6 +73,8 @@ impl Plan {
         let Plan { name, key_sets, replicas, spawn, .. } = self;
         let mut text =
             format!("[cluster]\nname = \"{name}\"\nkey_sets = {key_sets}\nreplicas = {replicas}\n");
+        let engine = if self.durable { "durable" } else { "memory" };
+        let _ = writeln!(text, "engine = \"{engine}\"");
         for line in &self.settings {
             let _ = writeln!(text, "{line}");
         }

@@ -72,7 +72,7 @@ impl Stage {
         }
         let mut cluster = Cluster::create(binary, folder, plan)?;
         cluster.start_all()?;
-        let client = connect(&cluster)?;
+        let client = connect(&cluster, 1)?;
         let stage = Stage { cluster, client };
         stage.until_whole()?;
         Ok(stage)
@@ -83,7 +83,15 @@ impl Stage {
     /// # Errors
     /// It can not start.
     pub fn connect(&self) -> Result<Client> {
-        connect(&self.cluster)
+        self.connect_with(1)
+    }
+
+    /// The same with so many connections to each worker.
+    ///
+    /// # Errors
+    /// It can not start, or these are too many.
+    pub fn connect_with(&self, connections: u16) -> Result<Client> {
+        connect(&self.cluster, connections)
     }
 
     /// A load of `clients`, each with a writer and a reader, that is under way.
@@ -167,8 +175,9 @@ impl Stage {
     }
 }
 
-fn connect(cluster: &Cluster) -> Result<Client> {
-    Ok(Client::connect(ClientOptions::from_config(cluster.config(), CLIENT)?)?)
+fn connect(cluster: &Cluster, connections: u16) -> Result<Client> {
+    let options = ClientOptions::from_config(cluster.config(), CLIENT)?;
+    Ok(Client::connect(ClientOptions { connections, ..options })?)
 }
 
 /// The incarnation of a server.

@@ -1,4 +1,4 @@
-//! Tandem, Redis and the bare network under the same load, in turn, round after round.
+//! Tandem, Redis, etcd and the bare network under the same load, in turn, round after round.
 //!
 //! All systems are up all the time and idle while another is measured. Within a round they
 //! follow one another, so that what else happens on the machine meets all of them; every figure
@@ -19,32 +19,40 @@ use tandem_local::Plan;
 
 use crate::load::{Choice, Found, Pace, Work};
 use crate::scene::{Peers, Scene, Shape, System};
+use crate::systems::etcd;
 use crate::{Ground, Output, bulk, failover, handover, memory};
 
-pub use row::Row;
+pub use row::{Open, Row};
 
 /// The load of the rows that measure one operation after the other.
 const ALONE: Shape = Shape { sessions: 1, outstanding: 1 };
 
-/// Sessions of the open loop.
-const OPEN_SESSIONS: usize = 50;
+/// The load whose peak the open loop halves. Its sessions are given as many operations at a time.
+const PEAK: Shape = Shape { sessions: 50, outstanding: 16 };
 
 /// Starting up, filling, and slack.
-const AROUND: Duration = Duration::from_secs(180);
+const AROUND: Duration = Duration::from_secs(300);
 
-/// Measures Tandem, Redis and a bare QUIC echo under the same load, in turn.
+/// Measures Tandem, Redis, etcd and a bare QUIC echo under the same load, in turn.
 ///
 /// Up at the same time: Tandem (a metaserver and three servers, two copies of everything, every
 /// link mutually authenticated QUIC), Redis (a master and a replica, every link mutually
 /// authenticated TLS) and the bare echo (frames of a value's length over Tandem's own QUIC
-/// connections, answered by another process): what the network allows with nothing above it.
+/// connections, answered by another process): what the network allows with nothing above it. And
+/// etcd where it is installed: three nodes, mutually authenticated TLS, its gRPC interface, data
+/// on disk and synced, as it always is, while all others here keep it in memory.
 ///
 /// "50x16" is 50 client sessions in one process with 16 operations in flight each. Tandem has two
-/// figures: with the sessions sharing the connections of one client, as its library does in real
-/// use, and with a client (thread and connections) of its own for each session. Redis gets a
-/// connection a session.
+/// figures, both of one client: with the sessions sharing one connection to each server, as its
+/// library does in real use, and with a connection to each server of its own for each session.
+/// Redis and etcd get a connection a session.
 ///
 /// Throughput is higher with a ratio above 1; a wait is shorter with a ratio below 1.
+///
+/// `p99_half_load` is an open loop at half of what Redis reached at 50x16: operations begin by the
+/// clock, up to 16 in a row on one session as a batch (for Redis one write, and one WAIT after
+/// it), and each wait counts from when its own operation was due. A system that does not keep up
+/// with this rate is said not to: its waits then grow with the length of the run.
 ///
 /// Then, each in a cluster of its own: failover (few kills; `tools/bench failover` does 50 each
 /// way), handover, bulk, and memory, which stores its keys in Tandem and in Redis.
@@ -79,6 +87,9 @@ pub struct Options {
     /// Leave out the figures with connections of each session's own.
     #[arg(long)]
     shared_only: bool,
+    /// Leave out etcd although it is installed.
+    #[arg(long)]
+    no_etcd: bool,
     /// Servers killed each way for `failover`; `tools/bench failover` takes more time and 50.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
     kills: u16,
@@ -166,7 +177,7 @@ impl Options {
     /// How long it may take at the very most.
     pub fn time_max(&self) -> Duration {
         let rows = 2 * self.loads.len() as u32 + 4;
-        let systems = 5;
+        let systems = 6;
         let each = self.warm_up + self.length + Duration::from_secs(3);
         let beside_peers = AROUND + each * rows * systems * u32::from(self.rounds);
         let others = [
@@ -228,14 +239,19 @@ pub fn run(ground: &Ground, options: &Options) -> Result<()> {
 
 /// The rows of one cluster, beside Redis and the echo.
 fn beside_peers(ground: &Ground, options: &Options) -> Result<()> {
-    let scene = Scene::start(ground, &options.plan(), options.keys, options.value, Peers::All)?;
+    let peers = Peers::All { etcd: !options.no_etcd };
+    let scene = Scene::start(ground, &options.plan(), options.keys, options.value, peers)?;
     scene.fill()?;
     let version = scene.redis.as_ref().map(|it| it.version.clone()).unwrap_or_default();
     let peer = format!("Redis {version} TLS");
+    let etcd = scene.etcd.as_ref().map(|it| format!("etcd {} TLS gRPC", it.version));
+    if etcd.is_none() && !options.no_etcd {
+        eprintln!("etcd is not installed (apt install {}): no figures of it", etcd::PACKAGE);
+    }
     let output = ground.output;
-    let mut rounds = Rounds { scene: &scene, options, peer, output, failed: Cell::new(0) };
+    let mut rounds = Rounds { scene: &scene, options, peer, etcd, output, failed: Cell::new(0) };
     if ground.output == Output::Text {
-        row::print_header(&rounds.peer);
+        row::print_header(&rounds.peer, rounds.etcd.as_deref());
     }
     let mut rows = Vec::new();
     for (op, work) in [(Op::Get, Work::Get), (Op::Put, Work::Put)] {
@@ -249,7 +265,7 @@ fn beside_peers(ground: &Ground, options: &Options) -> Result<()> {
         );
     }
     if ground.output == Output::Text {
-        row::print_guarantees(&rounds.peer);
+        row::print_guarantees(&rounds.peer, rounds.etcd.as_deref());
     }
     scene.end(ground)?;
     draw(ground, options, &rows)
@@ -272,6 +288,8 @@ struct Rounds<'a> {
     scene: &'a Scene,
     options: &'a Options,
     peer: String,
+    /// The name of the other peer, where it takes part.
+    etcd: Option<String>,
     output: Output,
     /// Measurements that failed so far.
     failed: Cell<u32>,
@@ -280,23 +298,31 @@ struct Rounds<'a> {
 impl Rounds<'_> {
     /// All rows of reads, or of writes.
     fn of(&mut self, op: Op, work: Work) -> Result<Vec<Row>> {
-        let (mut rows, mut peak) = (Vec::new(), 0.0_f64);
-        for &shape in &self.options.loads {
-            // Half of the peer's peak needs the peak, whether its rows are wanted or not.
-            if self.options.wants(op) || self.options.wants(Op::P99HalfLoad) {
-                let row = self.throughput(op, work, shape)?;
-                peak = peak.max(row.peer);
-                rows.push(row);
+        let (mut rows, mut peak) = (Vec::new(), None);
+        for &shape in self.options.loads.iter().filter(|_| self.options.wants(op)) {
+            let row = self.throughput(op, work, shape)?;
+            if shape == PEAK {
+                peak = Some(row.peer);
             }
+            rows.push(row);
         }
         let alone = if work == Work::Get { Op::P50Get } else { Op::P50Put };
         if self.options.wants(alone) {
             rows.push(self.alone(alone, work)?);
         }
         if self.options.wants(Op::P99HalfLoad) {
+            let peak = peak.map_or_else(|| self.peak(op, work), Ok)?;
             rows.push(self.half_load(op, work, peak / 2.0)?);
         }
         Ok(rows)
+    }
+
+    /// The peer's peak, where no row has told it.
+    fn peak(&self, op: Op, work: Work) -> Result<f64> {
+        let pace = self.options.pace(PEAK.outstanding, None);
+        let name = format!("peak of {}", op.name());
+        let found = self.measured(&name, &[System::Redis], PEAK, work, pace)?;
+        median_of(&found, System::Redis, Found::per_second).context("Redis has no figure")
     }
 
     /// A row of throughput.
@@ -305,48 +331,63 @@ impl Rounds<'_> {
         if !self.options.shared_only {
             systems.extend([System::TandemOwn, System::EchoOwn]);
         }
+        systems.extend(self.etcd.as_ref().map(|_| System::Etcd));
         let pace = self.options.pace(shape.outstanding, None);
         let name = format!("{} {shape}", op.name());
-        let medians = self.medians(&name, &systems, shape, work, pace, Found::per_second)?;
-        self.told(op, shape.to_string(), medians)
+        let found = self.measured(&name, &systems, shape, work, pace)?;
+        self.told(op, shape.to_string(), None, |system| {
+            median_of(&found, system, Found::per_second)
+        })
     }
 
     /// A row of lone operations: sessions that share connections are the same as ones with their
     /// own here.
     fn alone(&mut self, op: Op, work: Work) -> Result<Row> {
-        let systems = [System::Tandem, System::Redis, System::Echo];
+        let mut systems = vec![System::Tandem, System::Redis, System::Echo];
+        systems.extend(self.etcd.as_ref().map(|_| System::Etcd));
         let pace = self.options.pace(ALONE.outstanding, None);
-        let medians =
-            self.medians(op.name(), &systems, ALONE, work, pace, |found| found.wait_us(0.5))?;
-        self.told(op, ALONE.to_string(), medians)
+        let found = self.measured(op.name(), &systems, ALONE, work, pace)?;
+        self.told(op, ALONE.to_string(), None, |system| {
+            median_of(&found, system, |it| it.wait_us(0.5))
+        })
     }
 
     /// A row of waits in an open loop of `rate` operations a second.
     fn half_load(&mut self, of: Op, work: Work, rate: f64) -> Result<Row> {
         let systems = [System::Tandem, System::Redis, System::Echo];
-        let shape = Shape { sessions: OPEN_SESSIONS, outstanding: 1 };
-        let pace = self.options.pace(1, Some(rate));
+        let pace = self.options.pace(PEAK.outstanding, Some(rate));
         let load = format!("{} at {rate:.0}/s", of.name());
         let name = format!("p99 of {load}");
-        let medians =
-            self.medians(&name, &systems, shape, work, pace, |found| found.wait_us(0.99))?;
-        self.told(Op::P99HalfLoad, load, medians)
+        let found = self.measured(&name, &systems, PEAK, work, pace)?;
+        // In most rounds, as the median of the waits is.
+        let kept_up = |system| {
+            let all = found.get(&system).map(Vec::as_slice).unwrap_or_default();
+            2 * all.iter().filter(|it| it.kept_up(rate)).count() > all.len()
+        };
+        let open = Open {
+            rate,
+            kept_up: kept_up(System::Tandem),
+            peer_kept_up: kept_up(System::Redis),
+            limit_kept_up: kept_up(System::Echo),
+        };
+        self.told(Op::P99HalfLoad, load, Some(open), |system| {
+            median_of(&found, system, |it| it.wait_us(0.99))
+        })
     }
 
-    /// The median figure of each system over the rounds.
-    fn medians(
+    /// What each system's measurements of all rounds found.
+    fn measured(
         &self,
         name: &str,
         systems: &[System],
         shape: Shape,
         work: Work,
         pace: Pace,
-        figure: impl Fn(&Found) -> f64,
-    ) -> Result<BTreeMap<System, f64>> {
+    ) -> Result<BTreeMap<System, Vec<Found>>> {
         let steps = systems.len() * usize::from(self.options.rounds);
         let style = ProgressStyle::with_template("  {msg:<24} {wide_bar} {pos}/{len}")?;
         let bar = ProgressBar::new(steps as u64).with_style(style).with_message(name.to_owned());
-        let mut figures: BTreeMap<System, Vec<f64>> = BTreeMap::new();
+        let mut all: BTreeMap<System, Vec<Found>> = BTreeMap::new();
         for round in 0..usize::from(self.options.rounds) {
             // Each round begins with another system: none always follows the same one.
             for turn in 0..systems.len() {
@@ -354,14 +395,14 @@ impl Rounds<'_> {
                 let seed = (round as u64 + 1) << 32;
                 let load = (work, Choice::Uniform);
                 match self.scene.measure(system, shape, load, pace, seed) {
-                    Ok(found) => figures.entry(system).or_default().push(figure(&found)),
+                    Ok(found) => all.entry(system).or_default().push(found),
                     Err(error) => self.on_failed(&bar, system, &error)?,
                 }
                 bar.inc(1);
             }
         }
         bar.finish_and_clear();
-        Ok(figures.into_iter().map(|(system, all)| (system, crate::median(all))).collect())
+        Ok(all)
     }
 
     /// A measurement that failed has no figure; the next one finds the cluster whole.
@@ -372,8 +413,14 @@ impl Rounds<'_> {
         Ok(())
     }
 
-    fn told(&self, op: Op, load: String, medians: BTreeMap<System, f64>) -> Result<Row> {
-        let figure = |system| medians.get(&system).copied();
+    /// The row of these figures, told.
+    fn told(
+        &self,
+        op: Op,
+        load: String,
+        open: Option<Open>,
+        figure: impl Fn(System) -> Option<f64>,
+    ) -> Result<Row> {
         let row = Row {
             op,
             load,
@@ -383,6 +430,9 @@ impl Rounds<'_> {
             peer_name: self.peer.clone(),
             limit: figure(System::Echo).unwrap_or_default(),
             limit_own_connections: figure(System::EchoOwn),
+            etcd: figure(System::Etcd),
+            etcd_name: self.etcd.clone(),
+            open,
         };
         match self.output {
             Output::Text => println!("{}", row.line()),
@@ -390,4 +440,13 @@ impl Rounds<'_> {
         }
         Ok(row)
     }
+}
+
+/// The median figure of a system that was measured.
+fn median_of(
+    found: &BTreeMap<System, Vec<Found>>,
+    system: System,
+    figure: impl Fn(&Found) -> f64,
+) -> Option<f64> {
+    Some(crate::median(found.get(&system)?.iter().map(figure).collect()))
 }

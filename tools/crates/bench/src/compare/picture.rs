@@ -16,6 +16,7 @@ const PAPER: &str = "#fbfcfe";
 const TANDEM: &str = "#2b6cb0";
 const TANDEM_OWN: &str = "#8fb8e3";
 const PEER: &str = "#d1632f";
+const ETCD: &str = "#1a9c5b";
 const LIMIT: &str = "#c5cdd8";
 
 const TITLE: Font = Font::new(20.0, INK).bold();
@@ -47,13 +48,15 @@ fn panel(page: &mut Page, top: f64, row: &Row) -> f64 {
     } else {
         format!("{} {}: {:.2} times the peer", row.op.name(), row.load, row.ratio())
     };
-    page.text(24.0, top + 12.0, HEAD, &words);
+    let words = format!("{words}  {}", row.behind());
+    page.text(24.0, top + 12.0, HEAD, words.trim_end());
     let own = row.tandem_own_connections.map(|it| ("Tandem, own connections", it, TANDEM_OWN));
     let limit_own = row.limit_own_connections.map(|it| ("echo, own connections", it, LIMIT));
     let bars: Vec<(&str, f64, &str)> = [
         Some(("Tandem", row.tandem, TANDEM)),
         own,
         Some((row.peer_name.as_str(), row.peer, PEER)),
+        row.etcd.map(|it| (row.etcd_name.as_deref().unwrap_or("etcd"), it, ETCD)),
         Some(("bare QUIC echo", row.limit, LIMIT)),
         limit_own,
     ]
@@ -93,9 +96,12 @@ mod tests {
             peer_name: "Redis".to_owned(),
             limit: 4_000.0,
             limit_own_connections: None,
+            etcd: Some(33.0),
+            etcd_name: Some("etcd 3".to_owned()),
+            open: None,
         };
         let text = draw(&[row]);
-        for words in ["get 8x128: 2.00 times the peer", "1 000", "2 000", ">500", "4 000"] {
+        for words in ["get 8x128: 2.00 times the peer", "1 000", "2 000", ">500", "4 000", ">33<"] {
             assert!(text.contains(words), "{words} in {text}");
         }
     }

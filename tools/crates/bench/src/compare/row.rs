@@ -11,7 +11,7 @@ pub struct Row {
     pub load: String,
     /// Sessions that share the connections of one client.
     pub tandem: f64,
-    /// A client a session; none where it was not measured or is the same.
+    /// Connections of each session's own; none where it was not measured or is the same.
     pub tandem_own_connections: Option<f64>,
     pub peer: f64,
     pub peer_name: String,
@@ -19,6 +19,22 @@ pub struct Row {
     pub limit: f64,
     /// The bare echo with a connection a session.
     pub limit_own_connections: Option<f64>,
+    /// etcd's figure, where it was measured, and its name, where it takes part.
+    pub etcd: Option<f64>,
+    pub etcd_name: Option<String>,
+    /// Of an open loop.
+    pub open: Option<Open>,
+}
+
+/// The rate of an open loop, and who kept up with it: whoever did not has a wait that only tells
+/// how long the run was.
+#[derive(Clone, Copy, Debug)]
+pub struct Open {
+    /// Operations a second.
+    pub rate: f64,
+    pub kept_up: bool,
+    pub peer_kept_up: bool,
+    pub limit_kept_up: bool,
 }
 
 impl Row {
@@ -36,7 +52,7 @@ impl Row {
 
     #[must_use]
     pub fn json(&self) -> Value {
-        json!({
+        let mut row = json!({
             "op": self.op.name(),
             "load": self.load,
             "unit": if self.op.is_wait() { "us" } else { "op/s" },
@@ -48,7 +64,36 @@ impl Row {
             "limit_own_connections": self.limit_own_connections.map(tenth),
             "ratio": thousandth(self.ratio()),
             "share_of_limit": thousandth(self.share_of_limit()),
-        })
+        });
+        if let Some(name) = &self.etcd_name {
+            row["etcd"] = json!(self.etcd.map(tenth));
+            row["etcd_name"] = json!(name);
+            row["etcd_ratio"] = json!(self.etcd.map(|it| thousandth(self.tandem / it)));
+        }
+        if let Some(open) = self.open {
+            row["rate"] = json!(tenth(open.rate));
+            row["kept_up"] = json!(open.kept_up);
+            row["peer_kept_up"] = json!(open.peer_kept_up);
+            row["limit_kept_up"] = json!(open.limit_kept_up);
+        }
+        row
+    }
+
+    /// Who did not keep up with the rate, in words for people; empty if all did.
+    #[must_use]
+    pub fn behind(&self) -> String {
+        let Some(open) = self.open else { return String::new() };
+        let all = [
+            (open.kept_up, "Tandem"),
+            (open.peer_kept_up, self.peer_name.as_str()),
+            (open.limit_kept_up, "the echo"),
+        ];
+        let behind: Vec<&str> = all.iter().filter(|it| !it.0).map(|it| it.1).collect();
+        if behind.is_empty() {
+            String::new()
+        } else {
+            format!("not kept up with: {}", behind.join(", "))
+        }
     }
 
     /// Its line of the table.
@@ -56,7 +101,7 @@ impl Row {
     pub fn line(&self) -> String {
         let figure = |it: f64| figure(self.op, it);
         let perhaps = |it: Option<f64>| it.map_or_else(|| "-".to_owned(), figure);
-        columns([
+        let mut line = columns([
             self.op.name(),
             &self.load,
             &figure(self.tandem),
@@ -66,7 +111,11 @@ impl Row {
             &figure(self.limit),
             &perhaps(self.limit_own_connections),
             &format!("{:.0} %", self.share_of_limit() * 100.0),
-        ])
+        ]);
+        if self.etcd_name.is_some() {
+            line.push_str(&etcd_column(&perhaps(self.etcd)));
+        }
+        format!("{line}  {}", self.behind()).trim_end().to_owned()
     }
 }
 
@@ -84,18 +133,25 @@ fn columns(cells: [&str; 9]) -> String {
     )
 }
 
+/// One more column, where etcd takes part.
+fn etcd_column(cell: &str) -> String {
+    format!(" {cell:>11}")
+}
+
 /// Prints the table's head.
-pub fn print_header(peer: &str) {
-    println!("Tandem beside {peer} and a bare QUIC echo; medians, op/s, waits in us:\n");
+pub fn print_header(peer: &str, etcd: Option<&str>) {
+    let peers = etcd.map_or_else(|| peer.to_owned(), |etcd| format!("{peer}, {etcd}"));
+    println!("Tandem beside {peers} and a bare QUIC echo; medians, op/s, waits in us:\n");
+    let last = etcd.map(|_| etcd_column("etcd")).unwrap_or_default();
     println!("{}", columns(["", "", "Tandem", "Tandem", "", "Tandem", "echo", "echo", "of"]));
     println!(
-        "{}",
+        "{}{last}",
         columns(["op", "load", "shared", "own conns", "Redis", "/Redis", "shared", "own", "echo"])
     );
 }
 
 /// Prints what each system promises for what was measured.
-pub fn print_guarantees(peer: &str) {
+pub fn print_guarantees(peer: &str, etcd: Option<&str>) {
     println!(
         "\nWhat an answer means:\n\
          Tandem      put: every copy has it (in memory), and no acknowledged write is lost when a\n\
@@ -105,6 +161,12 @@ pub fn print_guarantees(peer: &str) {
          \x20           after a failover that it has not noticed.\n\
          echo        nothing: bytes come back."
     );
+    if etcd.is_some() {
+        println!(
+            "etcd        put: on the disks of two nodes of three, synced, and never lost after.\n\
+             \x20           get: linearizable, after word from the leader."
+        );
+    }
 }
 
 /// A number with a space between thousands.
@@ -149,6 +211,9 @@ mod tests {
             peer_name: "Redis".to_owned(),
             limit: 2_469_134.0,
             limit_own_connections: Some(999.0),
+            etcd: None,
+            etcd_name: None,
+            open: None,
         }
     }
 
@@ -168,5 +233,28 @@ mod tests {
         assert_eq!(json["ratio"], 2.0);
         assert_eq!(json["share_of_limit"], 2.0, "the wait of the limit over Tandem's");
         assert_eq!(json["tandem_own_connections"], Value::Null);
+        assert_eq!(json.get("rate"), None, "a closed loop has none");
+    }
+
+    #[test]
+    fn etcd_has_a_column_where_it_takes_part() {
+        assert_eq!(row(Op::Get).json().get("etcd"), None);
+        let name = Some("etcd 3".to_owned());
+        let beside = Row { etcd: Some(1_234.0), etcd_name: name.clone(), ..row(Op::Get) };
+        assert!(beside.line().ends_with(" 1 234"), "{}", beside.line());
+        assert_eq!(beside.json()["etcd"], 1_234.0);
+        let without = Row { etcd_name: name, ..row(Op::P99HalfLoad) };
+        assert!(without.line().ends_with(" -"), "{}", without.line());
+        assert_eq!(without.json()["etcd"], Value::Null);
+    }
+
+    #[test]
+    fn a_row_says_who_did_not_keep_up() {
+        let open = Open { rate: 1_000.04, kept_up: true, peer_kept_up: false, limit_kept_up: true };
+        let row = Row { open: Some(open), ..row(Op::P99HalfLoad) };
+        assert!(row.line().ends_with("not kept up with: Redis"), "{}", row.line());
+        let json = row.json();
+        assert_eq!((&json["rate"], &json["kept_up"]), (&json!(1_000.0), &json!(true)));
+        assert_eq!(json["peer_kept_up"], false);
     }
 }

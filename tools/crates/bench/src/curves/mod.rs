@@ -38,7 +38,8 @@ const FILL_PER_S_MIN: u64 = 5_000;
 ///
 /// Unless it is on the axis: 100,000 keys, values of 100 bytes, 256 key sets, 50 sessions with 16
 /// operations in flight each that share one client, three servers, two copies. Along the axis of
-/// connections every session has a client of its own, and one operation in flight.
+/// connections every session has a connection to each server of its own, and one operation in
+/// flight.
 #[derive(Args, Clone, Debug)]
 pub struct Options {
     /// Only these axes.
@@ -53,7 +54,7 @@ pub struct Options {
     /// What comes before each and does not count.
     #[arg(long, default_value = "500ms", value_parser = humantime::parse_duration)]
     warm_up: Duration,
-    /// Where the picture (SVG) goes; unless said, beside the processes' files.
+    /// Where the picture (SVG) goes; unless said, beside the folder of the processes' files.
     #[arg(long)]
     picture: Option<PathBuf>,
 }
@@ -84,7 +85,7 @@ impl Axis {
             Axis::Keys => "keys",
             Axis::ValueBytes => "bytes of a value",
             Axis::KeySets => "key sets",
-            Axis::Connections => "clients of their own",
+            Axis::Connections => "connections to each server",
             Axis::Servers => "servers",
             Axis::Replicas => "replicas",
         }
@@ -198,7 +199,8 @@ pub fn run(ground: &Ground, options: &Options) -> Result<()> {
         }
         curves.push((axis.words(), points));
     }
-    let path = options.picture.clone().unwrap_or_else(|| ground.place.folder.join("curves.svg"));
+    let beside = ground.place.folder.with_extension("svg");
+    let path = options.picture.clone().unwrap_or(beside);
     std::fs::write(&path, picture::draw(&curves))
         .with_context(|| format!("writing {}", path.display()))?;
     if ground.output == Output::Text {

@@ -1,6 +1,6 @@
 //! The picture of curves: for each axis a panel of throughput and one of memory.
 
-use tandem_svg::{Font, Page};
+use tandem_svg::{Font, Page, Place};
 
 use super::Point;
 
@@ -10,6 +10,12 @@ const LEFT: f64 = 70.0;
 const TOP: f64 = 80.0;
 const ROW: f64 = HEIGHT + 70.0;
 const GAP: f64 = 100.0;
+
+/// Half of a point's width: an axis with one point has no line.
+const DOT: f64 = 3.0;
+
+/// About the width of a letter of a legend.
+const LETTER: f64 = 7.0;
 
 const INK: &str = "#1f2933";
 const SOFT: &str = "#66758a";
@@ -74,18 +80,28 @@ fn panel(page: &mut Page, corner: (f64, f64), words: &str, places: &[u64], lines
     for &at in places {
         page.text(x(at), bottom + 16.0, LABEL.middle(), &short(at as f64));
     }
-    for (number, line) in lines.iter().enumerate() {
+    for line in lines {
         let points: Vec<(f64, f64)> =
             places.iter().zip(&line.figures).map(|(&at, &figure)| (x(at), y(figure))).collect();
         page.path(&points, line.colour, 2.0);
-        let name = Font::new(11.0, INK).end();
-        page.note(left + PANEL, corner.1 + 8.0 + 14.0 * number as f64, name, line.name);
-        let height = corner.1 + 4.0 + 14.0 * number as f64;
-        page.path(
-            &[(left + PANEL - 130.0, height), (left + PANEL - 110.0, height)],
-            line.colour,
-            2.0,
-        );
+        for (&(x, y), (&at, &figure)) in points.iter().zip(places.iter().zip(&line.figures)) {
+            let dot = Place { x: x - DOT, y: y - DOT, width: 2.0 * DOT, height: 2.0 * DOT };
+            let hint = format!("{words} {at}: {figure:.0} {}", line.name);
+            page.rect(dot, line.colour, 1.0, DOT, &hint);
+        }
+    }
+    legend(page, (left + PANEL, corner.1 + 8.0), lines);
+}
+
+/// The names of the lines, side by side, up to the corner on the right.
+fn legend(page: &mut Page, corner: (f64, f64), lines: &[Line<'_>]) {
+    let (mut right, height) = corner;
+    for line in lines.iter().rev() {
+        page.note(right, height, Font::new(11.0, INK).end(), line.name);
+        let left = right - LETTER * line.name.len() as f64;
+        let middle = height - 4.0;
+        page.path(&[(left - 26.0, middle), (left - 6.0, middle)], line.colour, 2.0);
+        right = left - 44.0;
     }
 }
 

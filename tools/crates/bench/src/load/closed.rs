@@ -49,7 +49,7 @@ impl<P: Pipeline> Session<P> {
 }
 
 /// Does `count` operations of `source`.
-pub(super) async fn fill<P: Pipeline>(
+pub(super) async fn some<P: Pipeline>(
     mut pipeline: P,
     mut source: Source,
     count: u64,

@@ -13,6 +13,9 @@ use super::{Kind, Ticket, Window};
 const WAIT_NS_MIN: u64 = 1;
 const WAIT_NS_MAX: u64 = 60_000_000_000;
 
+/// The share of what became due that ends meanwhile where a system keeps up.
+const KEPT_UP: f64 = 0.98;
+
 /// The figures that all sessions of a run fill.
 pub(super) type SharedFound = Rc<RefCell<Found>>;
 
@@ -24,6 +27,8 @@ pub(super) fn shared() -> SharedFound {
 #[derive(Clone, Debug, Default)]
 pub struct Found {
     waits: BTreeMap<Kind, Histogram<u64>>,
+    /// Operations of an open loop that ended within the window, whenever they were due.
+    ended_within: u64,
     length: Span,
 }
 
@@ -40,6 +45,7 @@ impl Found {
     /// however late it ended, for those that end late are the ones to be seen.
     pub(super) fn on_due_done(&mut self, window: &Window, now: Time, ticket: &Ticket) {
         self.length = window.to.since(window.from);
+        self.ended_within += u64::from(now >= window.from && now < window.to);
         if ticket.begun >= window.from && ticket.begun < window.to {
             self.record(ticket.kind, now.since(ticket.begun));
         }
@@ -64,6 +70,14 @@ impl Found {
     #[must_use]
     pub fn per_second(&self) -> f64 {
         self.count() as f64 / (self.length.0.max(1) as f64 / 1e9)
+    }
+
+    /// Whether an open loop of `rate` operations a second was kept up with: as many ended within
+    /// the window as became due, but for a fiftieth.
+    #[must_use]
+    pub fn kept_up(&self, rate: f64) -> bool {
+        let due = rate * self.length.0 as f64 / 1e9;
+        self.ended_within as f64 >= KEPT_UP * due
     }
 
     /// The wait in microseconds that `share` of all operations did not exceed.
@@ -121,6 +135,23 @@ mod tests {
         }
         assert_eq!(found.count(), 1);
         assert!((found.wait_us(0.5) - 4_000.0).abs() < 4.0, "{}", found.wait_us(0.5));
+    }
+
+    #[test]
+    fn whoever_answers_later_and_later_does_not_keep_up() {
+        // An operation each microsecond, for a millisecond before the window and throughout.
+        let found_after = |wait: fn(u64) -> u64| {
+            let mut found = Found::default();
+            for number in 0..2_000 {
+                let begun = Time(number * 1_000);
+                let ticket = Ticket { begun, kind: Kind::Read, then_write: None };
+                let window = Window { from: Time(1_000_000), to: Time(2_000_000) };
+                found.on_due_done(&window, Time(begun.0 + wait(begun.0)), &ticket);
+            }
+            found.kept_up(1e6)
+        };
+        assert!(found_after(|_| 900_000), "long waits that stay the same");
+        assert!(!found_after(|begun| begun / 10), "a tenth too slow");
     }
 
     #[test]

@@ -76,7 +76,8 @@ pub trait Pipeline {
 /// How long, and how hard.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
-    /// Operations that each session keeps in flight.
+    /// Operations that each session keeps in flight; in an open loop, the most in a row that a
+    /// session is given before the next one has its turn.
     pub outstanding: usize,
     /// Operations a second over all sessions, by the clock; none for a closed loop.
     pub rate: Option<f64>,
@@ -111,7 +112,7 @@ pub async fn drive<P: Pipeline + 'static>(
     let found = found::shared();
     let mut tasks = tokio::task::JoinSet::new();
     if let Some(rate) = pace.rate {
-        let (pacer, inboxes) = arrivals::pacer(rate, pipelines.len(), window.to)?;
+        let (pacer, inboxes) = arrivals::pacer(rate, pace.outstanding, pipelines.len(), window.to)?;
         for (number, (pipeline, inbox)) in pipelines.into_iter().zip(inboxes).enumerate() {
             let session = open::Session {
                 pipeline,
@@ -163,10 +164,22 @@ pub async fn fill<P: Pipeline + 'static>(
     let sessions = pipelines.len();
     let all = Source::new(Work::Put, Choice::Sequential, keys, value.clone());
     let each = keys.div_ceil(sessions as u64);
+    each_does(pipelines, |number| all.of_session(number, sessions, 0), each, outstanding).await
+}
+
+/// Lets each pipeline do `each` operations of its source, `outstanding` at a time.
+///
+/// # Errors
+/// An operation failed.
+pub async fn each_does<P: Pipeline + 'static>(
+    pipelines: Vec<P>,
+    source: impl Fn(usize) -> Source,
+    each: u64,
+    outstanding: usize,
+) -> Result<()> {
     let mut tasks = tokio::task::JoinSet::new();
     for (number, pipeline) in pipelines.into_iter().enumerate() {
-        let source = all.of_session(number, sessions, 0);
-        tasks.spawn_local(closed::fill(pipeline, source, each, outstanding));
+        tasks.spawn_local(closed::some(pipeline, source(number), each, outstanding));
     }
     while let Some(ended) = tasks.join_next().await {
         ended.context("a session panicked")??;

@@ -1,4 +1,6 @@
 //! An open loop: operations begin when they are due, whether or not earlier ones have ended.
+//!
+//! All that a session finds due leaves as one batch: one write to the system.
 
 use std::future::poll_fn;
 use std::task::{Context, Poll};

@@ -1,8 +1,10 @@
-//! What is measured: Tandem, its peer, and the bare network.
+//! What is measured: Tandem, its peers, and the bare network.
 
 mod certificates;
 pub mod children;
 pub mod echo;
+pub mod etcd;
+mod etcd_wire;
 pub mod redis;
 mod resp;
 pub mod session;

@@ -9,15 +9,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use bytes::{Buf, BytesMut};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::ServerName;
 use tandem_local::{ports, wait};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
@@ -85,7 +82,8 @@ impl Redis {
             children.start(&mut replica.command(&files)?)?,
         ];
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, given[0]));
-        let redis = Redis { address, tls: connector(&files)?, version, processes };
+        let tls = certificates::connector(&files, &[])?;
+        let redis = Redis { address, tls, version, processes };
         wait::until("Redis and its replica", UP, || {
             for (number, instance) in processes.iter().zip([&master, &replica]) {
                 if let Err(error) = children.check(*number) {
@@ -179,20 +177,6 @@ impl Instance {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         Ok(command)
     }
-}
-
-/// TLS with the provider of Tandem's own, and a certificate.
-fn connector(files: &Files) -> Result<TlsConnector> {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(&files.authority)?)?;
-    let chain = CertificateDer::pem_file_iter(&files.certificate)?.collect::<Result<_, _>>()?;
-    let key = PrivateKeyDer::from_pem_file(&files.key)?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let tls = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_root_certificates(roots)
-        .with_client_auth_cert(chain, key)?;
-    Ok(TlsConnector::from(Arc::new(tls)))
 }
 
 /// What a reply will answer.

@@ -44,6 +44,7 @@ pub struct Metaserver {
 
 fn settings(plan: &Plan) -> MetaSettings {
     MetaSettings {
+        durable: false,
         timing: plan.timing(),
         servers: (0..plan.servers).map(|server| (server_id(server), false)).collect(),
         key_sets: 1,

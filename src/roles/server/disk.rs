@@ -1,0 +1,180 @@
+//! The threads behind a durable engine: the log's writer, and a checkpoint now and then.
+//!
+//! ```text
+//!   worker --batches--> writer: append all that gathered, one sync --Synced--> worker
+//!                          +--> checkpoint: a thread while it lasts --Checkpointed--> worker
+//! ```
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc;
+
+use anyhow::{Context, Error, Result};
+use tokio::sync::mpsc as queue;
+
+use crate::protocol::limits::Limits;
+use crate::store::durable::files::Directory;
+use crate::store::durable::log::{FILE_BYTES, Log};
+use crate::store::durable::store::Store;
+use crate::store::durable::{Batch, Checkpoint, DurableEngine, Found};
+
+/// Blocks of the store that are kept in memory.
+const CACHE_BYTES: u64 = 128 << 20;
+
+/// What a worker's disk has to do.
+enum Work {
+    Write(Batch),
+    /// Write this checkpoint, which comes after the batch.
+    Checkpoint(Batch, Checkpoint),
+    /// The log's files below this one are not needed any more.
+    Forget(u64),
+}
+
+/// What became of it.
+pub enum Told {
+    /// All batches up to this number are durable.
+    Synced(u64),
+    /// The checkpoint is durable; the log from this file on comes after it.
+    Checkpointed(u64),
+    /// Nobody knows what is on the disk: the process must end.
+    Failed(Error),
+}
+
+/// A worker's disk. Its threads end with it.
+pub struct Disk {
+    work: mpsc::Sender<Work>,
+}
+
+impl Disk {
+    /// Starts the writer of `log`; what becomes of its work comes on `told`.
+    pub fn start(log: Log, told: queue::UnboundedSender<Told>) -> Result<Disk> {
+        let (work, inbox) = mpsc::channel();
+        let thread = std::thread::Builder::new().name("log".to_owned());
+        thread.spawn(move || Writer { log, told }.run(&inbox)).context("can not start a thread")?;
+        Ok(Disk { work })
+    }
+
+    pub fn write(&self, batch: Batch) {
+        self.ask(Work::Write(batch));
+    }
+
+    pub fn checkpoint(&self, batch: Batch, checkpoint: Checkpoint) {
+        self.ask(Work::Checkpoint(batch, checkpoint));
+    }
+
+    pub fn forget_below(&self, file: u64) {
+        self.ask(Work::Forget(file));
+    }
+
+    fn ask(&self, work: Work) {
+        // The writer is gone only after it said why.
+        let _ = self.work.send(work);
+    }
+}
+
+struct Writer {
+    log: Log,
+    told: queue::UnboundedSender<Told>,
+}
+
+impl Writer {
+    fn run(mut self, inbox: &mpsc::Receiver<Work>) {
+        while let Ok(first) = inbox.recv() {
+            let gathered = std::iter::once(first).chain(inbox.try_iter());
+            let told = match self.work(gathered) {
+                Ok(None) => continue,
+                Ok(Some(number)) => Told::Synced(number),
+                Err(error) => Told::Failed(error),
+            };
+            let over = matches!(told, Told::Failed(_));
+            if self.told.send(told).is_err() || over {
+                return;
+            }
+        }
+    }
+
+    /// Does what gathered; answers the number of the last batch, if there was any.
+    fn work(&mut self, gathered: impl Iterator<Item = Work>) -> Result<Option<u64>> {
+        let mut last = None;
+        for work in gathered {
+            match work {
+                Work::Write(batch) => {
+                    self.log.append(&batch.payload)?;
+                    last = Some(batch.number);
+                }
+                Work::Checkpoint(batch, checkpoint) => {
+                    self.log.append(&batch.payload)?;
+                    last = Some(batch.number);
+                    let log_from = self.log.cut()?;
+                    self.start_checkpoint(checkpoint, log_from)?;
+                }
+                Work::Forget(file) => self.log.forget_below(file)?,
+            }
+        }
+        if last.is_some() {
+            self.log.sync()?;
+        }
+        Ok(last)
+    }
+
+    fn start_checkpoint(&self, checkpoint: Checkpoint, log_from: u64) -> Result<()> {
+        let told = self.told.clone();
+        let thread = std::thread::Builder::new().name("checkpoint".to_owned());
+        let write = move || {
+            let outcome = match checkpoint.write(log_from) {
+                Ok(()) => Told::Checkpointed(log_from),
+                Err(error) => Told::Failed(Error::from(error).context("a checkpoint failed")),
+            };
+            // The worker is gone only when the process ends.
+            let _ = told.send(outcome);
+        };
+        thread.spawn(write).context("can not start a thread")?;
+        Ok(())
+    }
+}
+
+/// Opens what a worker keeps in `folder`. What is damaged is put aside, and the worker starts with
+/// nothing: what it held is copied from the other members.
+///
+/// # Errors
+/// It can not be read, or belongs to another version of the program.
+pub fn open(folder: &Path, key_sets: u16, limits: &Limits) -> Result<Found> {
+    match open_once(folder, key_sets, limits) {
+        Err(error) if error.is_damage() => {
+            tracing::error!("{error}; it is put aside, and everything is copied anew");
+            discard(folder)?;
+            open_once(folder, key_sets, limits).map_err(Error::from)
+        }
+        opened => opened.map_err(Error::from),
+    }
+    .with_context(|| format!("can not open the data in {}", folder.display()))
+}
+
+fn open_once(
+    folder: &Path,
+    key_sets: u16,
+    limits: &Limits,
+) -> Result<Found, crate::store::durable::DurableError> {
+    let log_folder = folder.join("log");
+    let log = Directory::open(&log_folder).map_err(|error| {
+        crate::store::durable::log::LogError::Io { file: log_folder.display().to_string(), error }
+    })?;
+    let store = Arc::new(Store::open(&folder.join("store"), CACHE_BYTES)?);
+    DurableEngine::open(Box::new(log), store, key_sets, limits, FILE_BYTES)
+}
+
+/// Puts aside what a worker kept: nobody stands for it any more. What was put aside before goes.
+///
+/// # Errors
+/// The file system refused.
+pub fn discard(folder: &Path) -> Result<()> {
+    let aside = PathBuf::from(format!("{}.aside", folder.display()));
+    let discard = || {
+        match std::fs::remove_dir_all(&aside) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        std::fs::rename(folder, &aside)
+    };
+    discard().with_context(|| format!("can not put {} aside", folder.display()))
+}

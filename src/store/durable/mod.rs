@@ -1,0 +1,367 @@
+//! The durable engine: a log on which acknowledgements rest, and a store behind it.
+//!
+//! ```text
+//!   effects --> Layers (recent changes)                      reads --> recent, frozen, base
+//!          \--> batch --> [writer's thread: Log, one sync] --> completions
+//!                                   |
+//!   now and then: freeze, new log file --> [checkpoint's thread: Base] --> old log files go
+//!
+//!   restart:  Base --> records, and what was kept of each set as of the checkpoint
+//!             Log  --> the effects since then, carried out again --> Inheritance of each set
+//! ```
+//!
+//! The log is the only journal on the way to an acknowledgement: all key sets of a worker share
+//! it, and what gathers while one sync is under way is the next batch. A commit needs no sync: an
+//! heir finds the entry in its log above the committed point, and commits it again.
+//!
+//! Nothing here has threads or a clock: `roles/server` moves batches to the writer and brings back
+//! what it has synced.
+
+pub mod base;
+pub mod files;
+mod layers;
+pub mod log;
+mod overlay;
+pub mod record;
+pub mod store;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+
+use self::base::{Base, BaseError, Meta};
+use self::files::Folder;
+use self::layers::Layers;
+use self::log::{Log, LogError};
+pub use self::overlay::Overlay;
+use self::record::LogRecord;
+use crate::protocol::effect::WorkerEffect;
+use crate::protocol::effect::WorkerInput;
+use crate::protocol::inheritance::Inheritance;
+use crate::protocol::limits::Limits;
+use crate::protocol::types::{Incarnation, KeySet};
+use crate::store::ChunkRange;
+use crate::store::kept::Kept;
+
+/// A checkpoint is due once the log has so many bytes more than after the last one.
+pub const CHECKPOINT_BYTES: u64 = 64 << 20;
+
+/// Why a worker's durable state can not be used.
+#[derive(Debug)]
+pub enum DurableError {
+    Log(LogError),
+    Base(BaseError),
+}
+
+impl fmt::Display for DurableError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DurableError::Log(error) => error.fmt(f),
+            DurableError::Base(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for DurableError {}
+
+impl DurableError {
+    /// The state is not what was written: nothing of it may be used.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        matches!(
+            self,
+            DurableError::Log(LogError::Damaged { .. }) | DurableError::Base(BaseError::Damaged(_))
+        )
+    }
+}
+
+impl From<LogError> for DurableError {
+    fn from(error: LogError) -> DurableError {
+        DurableError::Log(error)
+    }
+}
+
+impl From<BaseError> for DurableError {
+    fn from(error: BaseError) -> DurableError {
+        DurableError::Base(error)
+    }
+}
+
+/// What a restart finds.
+pub struct Found {
+    pub engine: DurableEngine,
+    pub log: Log,
+    /// Whose memory it is; none if nobody's yet.
+    pub identity: Option<Incarnation>,
+    /// Every key set, as an heir of that incarnation has to know it.
+    pub inheritance: Vec<Inheritance>,
+}
+
+/// A batch for the log.
+pub struct Batch {
+    /// Batches are numbered from 1.
+    pub number: u64,
+    pub payload: Vec<u8>,
+}
+
+/// A checkpoint that is to be written.
+pub struct Checkpoint {
+    changes: Arc<Overlay>,
+    meta: Meta,
+    base: Arc<dyn Base>,
+}
+
+/// The engine of one worker.
+pub struct DurableEngine {
+    layers: Layers,
+    identity: Option<Incarnation>,
+    /// Records that no batch has yet.
+    batch: Vec<u8>,
+    /// Something waits for what is in `batch`.
+    urgent: bool,
+    batches: u64,
+    /// Completions by the number of the batch that they wait for.
+    waiting: VecDeque<(u64, WorkerInput)>,
+    /// Bytes of batches since the last checkpoint began.
+    since_checkpoint: u64,
+    checkpoint_bytes: u64,
+    /// The place in the log of the last checkpoint that ended.
+    log_from: u64,
+}
+
+impl DurableEngine {
+    /// Opens a worker's state: `folder` holds the log, `base` the last checkpoint.
+    ///
+    /// # Errors
+    /// What is there is not what was written, or can not be read.
+    pub fn open(
+        folder: Box<dyn Folder>,
+        base: Arc<dyn Base>,
+        key_sets: u16,
+        limits: &Limits,
+        file_bytes: u64,
+    ) -> Result<Found, DurableError> {
+        let meta = base.meta()?;
+        let mut replay = Replay {
+            layers: Layers::new(key_sets, base),
+            kept: vec![Kept::default(); usize::from(key_sets)],
+            identity: meta.identity,
+            dedup_records_max: limits.dedup_records_max,
+        };
+        for (set, encoded) in meta.sets {
+            let wrong = |what: &str| BaseError::Damaged(format!("its row of key set {set} {what}"));
+            let kept = replay.kept.get_mut(usize::from(set.0));
+            let kept = kept.ok_or_else(|| wrong("is none of this cluster"))?;
+            let inheritance = postcard::from_bytes(&encoded);
+            *kept = Kept::from_inheritance(inheritance.map_err(|_| wrong("does not decode"))?);
+        }
+        let mut failure = None;
+        let log_from = meta.log_from.max(1);
+        let log = Log::open(folder, log_from, file_bytes, |payload| {
+            for record in LogRecord::decode(payload)? {
+                if let Err(error) = replay.take(record) {
+                    let detail = error.to_string();
+                    failure = Some(error);
+                    return Err(detail);
+                }
+            }
+            Ok(())
+        });
+        if let Some(error @ DurableError::Base(_)) = failure {
+            return Err(error);
+        }
+        let log = log?;
+        let Replay { mut layers, kept, identity, .. } = replay;
+        // No chunk of an earlier life comes any more.
+        (0..key_sets).for_each(|set| layers.drop_tombstones(KeySet(set)));
+        let sets = (0..).map(KeySet).zip(&kept);
+        let inheritance = sets.map(|(set, kept)| kept.inheritance(set)).collect();
+        let engine = DurableEngine {
+            layers,
+            identity,
+            batch: Vec::new(),
+            urgent: false,
+            batches: 0,
+            waiting: VecDeque::new(),
+            since_checkpoint: log.bytes(),
+            checkpoint_bytes: CHECKPOINT_BYTES,
+            log_from,
+        };
+        Ok(Found { engine, log, identity, inheritance })
+    }
+
+    /// What follows is the memory of `incarnation`.
+    pub fn become_incarnation(&mut self, incarnation: Incarnation) {
+        self.identity = Some(incarnation);
+        self.urgent = true;
+        LogRecord::Identity(incarnation).encode(&mut self.batch);
+    }
+
+    /// Performs an effect on the engine; answers the completion if it is there at once. Others
+    /// come from `synced`.
+    ///
+    /// # Errors
+    /// The store can not be read: nothing may be answered from it any more.
+    ///
+    /// # Panics
+    /// If it is no effect on an engine.
+    pub fn perform(&mut self, effect: WorkerEffect) -> Result<Option<WorkerInput>, BaseError> {
+        if let Some(record) = LogRecord::of(&effect) {
+            record.encode(&mut self.batch);
+        }
+        let layers = &mut self.layers;
+        match effect {
+            WorkerEffect::Read { set, token, key } => {
+                let found = layers.get(set, &key)?;
+                return Ok(Some(WorkerInput::ReadDone { set, token, key, found }));
+            }
+            WorkerEffect::ReadRange { set, token, prefix, after, items_max, bytes_max } => {
+                let page = layers.range(set, &prefix, after.as_deref(), items_max, bytes_max)?;
+                let (records, more) = (page.records, page.more);
+                return Ok(Some(WorkerInput::RangeDone { set, token, records, more }));
+            }
+            WorkerEffect::Append { set, entries } => {
+                if let Some(last) = entries.last() {
+                    self.wait(WorkerInput::Appended { set, through: last.op });
+                }
+            }
+            WorkerEffect::Cut { .. } => {}
+            WorkerEffect::Apply { set, revision, entry, keep_tombstone } => {
+                layers.apply(set, revision, &entry, keep_tombstone)?;
+            }
+            WorkerEffect::StoreChunk { set, run, after, through, read_at, records } => {
+                let range = ChunkRange { after: after.as_deref(), through: through.as_deref() };
+                layers.store_chunk(set, range, read_at, &records)?;
+                self.wait(WorkerInput::ChunkStored { set, run, through });
+            }
+            WorkerEffect::DropTombstones { set } => layers.drop_tombstones(set),
+            WorkerEffect::Clear { set, .. } => layers.clear(set),
+            WorkerEffect::Remember { set, number, .. } => {
+                self.wait(WorkerInput::Remembered { set, number });
+            }
+            other => unreachable!("{other:?} is no effect on an engine"),
+        }
+        Ok(None)
+    }
+
+    fn wait(&mut self, completion: WorkerInput) {
+        self.urgent = true;
+        self.waiting.push_back((self.batches + 1, completion));
+    }
+
+    /// Whether something waits for the next batch.
+    #[must_use]
+    pub fn is_due(&self) -> bool {
+        self.urgent
+    }
+
+    /// The batch that something waits for, if any.
+    pub fn next_batch(&mut self) -> Option<Batch> {
+        self.urgent.then(|| self.take_batch())
+    }
+
+    fn take_batch(&mut self) -> Batch {
+        self.urgent = false;
+        self.batches += 1;
+        self.since_checkpoint += self.batch.len() as u64;
+        Batch { number: self.batches, payload: std::mem::take(&mut self.batch) }
+    }
+
+    /// The batches up to `number` are durable: what waited for them is done.
+    pub fn synced(&mut self, number: u64) -> impl Iterator<Item = WorkerInput> + use<> {
+        let done = self.waiting.iter().take_while(|&&(batch, _)| batch <= number).count();
+        let done: Vec<_> = self.waiting.drain(..done).collect();
+        done.into_iter().map(|(_, completion)| completion)
+    }
+
+    /// Whether the log has grown so much that a checkpoint should begin.
+    #[must_use]
+    pub fn wants_checkpoint(&self) -> bool {
+        self.layers.frozen.is_none() && self.since_checkpoint >= self.checkpoint_bytes
+    }
+
+    /// Begins a checkpoint of everything performed so far: `sets` is what the replicas have now.
+    /// The batch comes before the cut of the log that names the checkpoint's place in it.
+    pub fn begin_checkpoint(
+        &mut self,
+        sets: impl Iterator<Item = Inheritance>,
+    ) -> (Batch, Checkpoint) {
+        let batch = self.take_batch();
+        let encode = |it: &Inheritance| {
+            postcard::to_stdvec(it).expect("an inheritance always encodes, into memory")
+        };
+        let sets = sets.map(|it| (it.set, encode(&it))).collect();
+        self.since_checkpoint = 0;
+        let meta = Meta { log_from: 0, identity: self.identity, sets };
+        let (changes, base) = (self.layers.freeze(), self.layers.base.clone());
+        (batch, Checkpoint { changes, meta, base })
+    }
+
+    /// The checkpoint before file `log_from` is on the disk. Answers the file below which the log
+    /// may be forgotten: the place of the checkpoint before it, in case this one is found torn.
+    pub fn end_checkpoint(&mut self, log_from: u64) -> u64 {
+        self.layers.frozen = None;
+        std::mem::replace(&mut self.log_from, log_from)
+    }
+}
+
+impl Checkpoint {
+    /// Writes the checkpoint; the log from file `log_from` on comes after it. This takes long.
+    ///
+    /// # Errors
+    /// The disk refused; the last checkpoint is still there.
+    pub fn write(mut self, log_from: u64) -> Result<(), BaseError> {
+        self.meta.log_from = log_from;
+        self.base.checkpoint(&self.changes, &self.meta)
+    }
+}
+
+/// The log is read: effects are carried out again.
+struct Replay {
+    layers: Layers,
+    kept: Vec<Kept>,
+    identity: Option<Incarnation>,
+    dedup_records_max: usize,
+}
+
+impl Replay {
+    fn take(&mut self, record: LogRecord) -> Result<(), DurableError> {
+        let layers = &mut self.layers;
+        if let Some(set) = record.set()
+            && usize::from(set.0) >= self.kept.len()
+        {
+            return Err(BaseError::Damaged(format!("a record names key set {set}")).into());
+        }
+        let sets = &mut self.kept;
+        let place = |set: KeySet| usize::from(set.0);
+        match record {
+            LogRecord::Identity(incarnation) => self.identity = Some(incarnation),
+            LogRecord::Append { set, entries } => sets[place(set)].append(entries),
+            LogRecord::Cut { set, through } => sets[place(set)].cut(through),
+            LogRecord::Commit { set, revision, epoch, keep_tombstone } => {
+                let kept = &mut sets[place(set)];
+                let Some(entry) = kept.entry(revision.op) else {
+                    let detail = format!("op {} of key set {set} is committed", revision.op);
+                    return Err(BaseError::Damaged(format!("{detail} and not in the log")).into());
+                };
+                let mut entry = (**entry).clone();
+                entry.epoch = epoch;
+                layers.apply(set, revision, &entry, keep_tombstone)?;
+                kept.commit(&entry, revision, self.dedup_records_max);
+            }
+            LogRecord::Chunk { set, after, through, read_at, records } => {
+                let range = ChunkRange { after: after.as_deref(), through: through.as_deref() };
+                layers.store_chunk(set, range, read_at, &records)?;
+            }
+            LogRecord::DropTombstones { set } => layers.drop_tombstones(set),
+            LogRecord::Clear { set, at, dedup } => {
+                layers.clear(set);
+                sets[place(set)].clear(at, dedup);
+            }
+            LogRecord::Remember { set, standing } => sets[place(set)].remember(standing),
+        }
+        Ok(())
+    }
+}

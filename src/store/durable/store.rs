@@ -1,0 +1,262 @@
+//! The store behind the log: `fjall`, one keyspace a worker.
+//!
+//! ```text
+//!   key set (u16, big-endian), key                loss epoch, op, value
+//!   ffff 00                                       format, log's file, identity
+//!   ffff 01, key set                              what was kept of a key set
+//! ```
+//!
+//! A checkpoint is one ingestion: sorted tables that are written beside what is there and become
+//! visible together, without `fjall`'s own journal. Rows of all kinds share a keyspace because an
+//! ingestion is whole within one only. Every block has a checksum, which is looked at whenever the
+//! block is read.
+
+use std::ops::Bound;
+use std::path::Path;
+
+use bytes::Bytes;
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use serde::{Deserialize, Serialize};
+
+use super::base::{Base, BaseError, Meta};
+use super::overlay::{Changed, Changes, Overlay};
+use crate::protocol::types::{Incarnation, KeySet, LossEpoch, Op, Record, Revision, Value};
+
+/// Version of the rows' encoding; another one is refused.
+const FORMAT: u8 = 1;
+
+const HEAD_KEY: [u8; 3] = [0xff, 0xff, 0];
+const KEPT_PREFIX: [u8; 3] = [0xff, 0xff, 1];
+
+/// Before a record's value: loss epoch, op.
+const REVISION_BYTES: usize = 16;
+
+/// Threads that merge tables.
+const THREADS: usize = 1;
+
+/// Keys of the store that are looked at in one go while a void key set is emptied.
+const STEP: usize = 1_024;
+
+#[derive(Serialize, Deserialize)]
+struct Head {
+    log_from: u64,
+    identity: Option<Incarnation>,
+}
+
+/// A store on the disk.
+pub struct Store {
+    database: Database,
+    rows: Keyspace,
+}
+
+impl Store {
+    /// Opens the store in the folder `path`, made if it is missing; `cache_bytes` of blocks are
+    /// kept in memory.
+    ///
+    /// # Errors
+    /// It is not what was written, or can not be read.
+    pub fn open(path: &Path, cache_bytes: u64) -> Result<Store, BaseError> {
+        let builder = Database::builder(path).cache_size(cache_bytes).worker_threads(THREADS);
+        let database = builder.open().map_err(outside)?;
+        let rows = database.keyspace("rows", KeyspaceCreateOptions::default).map_err(outside)?;
+        Ok(Store { database, rows })
+    }
+
+    /// Bytes on the disk.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.rows.disk_space()
+    }
+}
+
+impl Base for Store {
+    fn get(&self, set: KeySet, key: &[u8]) -> Result<Option<(Value, Revision)>, BaseError> {
+        let found = self.rows.get(row_key(set, key)).map_err(outside)?;
+        found.map(|stored| decode(set, &stored)).transpose()
+    }
+
+    fn range(
+        &self,
+        set: KeySet,
+        from: Bound<&[u8]>,
+        items_max: usize,
+    ) -> Result<Vec<Record>, BaseError> {
+        let from = match from {
+            Bound::Unbounded => Bound::Included(row_key(set, b"")),
+            bound => bound.map(|key| row_key(set, key)),
+        };
+        let until = Bound::Excluded(row_key(KeySet(set.0 + 1), b""));
+        let mut page = Vec::new();
+        for row in self.rows.range((from, until)).take(items_max) {
+            let (key, stored) = row.into_inner().map_err(outside)?;
+            let (value, revision) = decode(set, &stored)?;
+            page.push(Record { key: Bytes::copy_from_slice(&key[2..]), value, revision });
+        }
+        Ok(page)
+    }
+
+    fn meta(&self) -> Result<Meta, BaseError> {
+        let Some(stored) = self.rows.get(HEAD_KEY).map_err(outside)? else {
+            return Ok(Meta::default());
+        };
+        let (format, encoded) = stored.split_first().unwrap_or((&0, &[]));
+        if *format != FORMAT {
+            return Err(BaseError::Foreign(format.to_string()));
+        }
+        let Head { log_from, identity } = postcard::from_bytes(encoded)
+            .map_err(|error| BaseError::Damaged(format!("its head does not decode: {error}")))?;
+        let mut sets = Vec::new();
+        for row in self.rows.prefix(KEPT_PREFIX) {
+            let (key, kept) = row.into_inner().map_err(outside)?;
+            let set = match key[KEPT_PREFIX.len()..] {
+                [high, low] => KeySet(u16::from_be_bytes([high, low])),
+                _ => return Err(BaseError::Damaged("a row of no key set".to_owned())),
+            };
+            sets.push((set, kept.to_vec()));
+        }
+        Ok(Meta { log_from, identity, sets })
+    }
+
+    fn checkpoint(&self, changes: &Overlay, meta: &Meta) -> Result<(), BaseError> {
+        // An ingestion does not look whether an earlier write or merge failed; this does.
+        self.database.persist(PersistMode::SyncData).map_err(outside)?;
+        let mut rows = self.rows.start_ingestion().map_err(outside)?;
+        let mut write = |key: Vec<u8>, value: Option<&[u8]>| {
+            let written = match value {
+                Some(value) => rows.write(key, value),
+                None => rows.write_tombstone(key),
+            };
+            written.map_err(outside)
+        };
+        for (set, changes) in changes.sets().filter(|(_, changes)| !changes.is_empty()) {
+            self.ingest(&mut write, set, changes)?;
+        }
+        let head = Head { log_from: meta.log_from, identity: meta.identity };
+        let encoded = postcard::to_extend(&head, vec![FORMAT]);
+        let encoded = encoded.expect("a head always encodes, into memory");
+        rows.write(HEAD_KEY, encoded).map_err(outside)?;
+        for (set, kept) in &meta.sets {
+            let key = [&KEPT_PREFIX[..], &set.0.to_be_bytes()].concat();
+            rows.write(key, kept.as_slice()).map_err(outside)?;
+        }
+        rows.finish().map_err(outside)
+    }
+}
+
+impl Store {
+    /// Writes the changes of one key set, in the order of their keys.
+    fn ingest(
+        &self,
+        write: &mut impl FnMut(Vec<u8>, Option<&[u8]>) -> Result<(), BaseError>,
+        set: KeySet,
+        changes: &Changes,
+    ) -> Result<(), BaseError> {
+        let mut encoded = Vec::new();
+        let mut outdated = Outdated::new(self, set, changes.void);
+        for (key, Changed { revision, value }) in changes.iter() {
+            while let Some(old) = outdated.next_below(key)? {
+                write(row_key(set, &old), None)?;
+            }
+            match value {
+                Some(value) => {
+                    encode(&mut encoded, value, *revision);
+                    write(row_key(set, key), Some(&encoded))?;
+                }
+                None => write(row_key(set, key), None)?,
+            }
+        }
+        while let Some(old) = outdated.next()? {
+            write(row_key(set, &old), None)?;
+        }
+        Ok(())
+    }
+}
+
+/// The keys of a key set that was cleared, ascending.
+struct Outdated<'a> {
+    store: &'a Store,
+    set: KeySet,
+    found: std::iter::Peekable<std::vec::IntoIter<Record>>,
+    from: Option<Bound<Bytes>>,
+}
+
+impl Outdated<'_> {
+    fn new(store: &Store, set: KeySet, void: bool) -> Outdated<'_> {
+        let found = Vec::new().into_iter().peekable();
+        Outdated { store, set, found, from: void.then_some(Bound::Unbounded) }
+    }
+
+    fn peek(&mut self) -> Result<Option<&Record>, BaseError> {
+        if self.found.peek().is_none()
+            && let Some(from) = self.from.take()
+        {
+            let from = from.as_ref().map(|key| &key[..]);
+            let found = self.store.range(self.set, from, STEP)?;
+            self.from = found.last().map(|last| Bound::Excluded(last.key.clone()));
+            self.found = found.into_iter().peekable();
+        }
+        Ok(self.found.peek())
+    }
+
+    fn next(&mut self) -> Result<Option<Bytes>, BaseError> {
+        self.peek()?;
+        Ok(self.found.next().map(|record| record.key))
+    }
+
+    /// The next one below `key`; `key` itself is passed over.
+    fn next_below(&mut self, key: &[u8]) -> Result<Option<Bytes>, BaseError> {
+        let Some(next) = self.peek()? else { return Ok(None) };
+        match next.key[..].cmp(key) {
+            std::cmp::Ordering::Less => self.next(),
+            std::cmp::Ordering::Equal => {
+                self.next()?;
+                Ok(None)
+            }
+            std::cmp::Ordering::Greater => Ok(None),
+        }
+    }
+}
+
+fn row_key(set: KeySet, key: &[u8]) -> Vec<u8> {
+    [&set.0.to_be_bytes()[..], key].concat()
+}
+
+fn encode(into: &mut Vec<u8>, value: &[u8], revision: Revision) {
+    into.clear();
+    into.extend_from_slice(&u64::from(revision.loss_epoch.0).to_le_bytes());
+    into.extend_from_slice(&revision.op.0.to_le_bytes());
+    into.extend_from_slice(value);
+}
+
+fn decode(set: KeySet, stored: &[u8]) -> Result<(Value, Revision), BaseError> {
+    let damaged = || BaseError::Damaged(format!("a record of key set {set} has no revision"));
+    let (head, value) = stored.split_at_checked(REVISION_BYTES).ok_or_else(damaged)?;
+    let word = |at: usize| {
+        let mut word = [0; 8];
+        word.copy_from_slice(&head[at..at + 8]);
+        u64::from_le_bytes(word)
+    };
+    let loss_epoch = LossEpoch(word(0).try_into().map_err(|_| damaged())?);
+    Ok((Value::copy_from_slice(value), Revision { loss_epoch, op: Op(word(8)) }))
+}
+
+/// A failure of the library, sorted by what has to be done about it.
+fn outside(error: fjall::Error) -> BaseError {
+    match error {
+        fjall::Error::Locked => BaseError::InUse,
+        fjall::Error::InvalidVersion(found) => BaseError::Foreign(format!("{found:?}")),
+        fjall::Error::Io(error) => io(error),
+        fjall::Error::Storage(fjall::LsmError::Io(error)) => io(error),
+        fjall::Error::Poisoned => BaseError::Io("an earlier write failed".to_owned()),
+        error => BaseError::Damaged(error.to_string()),
+    }
+}
+
+fn io(error: std::io::Error) -> BaseError {
+    match error.kind() {
+        std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof => {
+            BaseError::Damaged(error.to_string())
+        }
+        _ => BaseError::Io(error.to_string()),
+    }
+}

@@ -1,0 +1,227 @@
+//! Goal: after any power cut a worker's state is what was synced, or that and some batches more,
+//! whole and in order; and what went bad on the disk is never served.
+//! Method: effects as replicas emit them, drawn at random, on the real engine and log over a disk
+//! that loses and tears whatever was not synced; beside them a model in memory, which is asked
+//! after every cut whether some prefix of the effects explains what is found. A disk whose syncs
+//! do nothing shows that the check can fail. The library behind the log writes to real files only:
+//! a store of whole files stands for it here, and `store_and_model_agree` sets it beside the model.
+
+mod base;
+mod model;
+mod torn;
+
+use std::sync::Arc;
+
+use self::base::TornBase;
+use self::model::{Generator, Model};
+use self::torn::Torn;
+use super::files::Directory;
+use super::log::Log;
+use super::store::Store;
+use super::{Checkpoint, DurableEngine, Found};
+use crate::protocol::effect::WorkerEffect;
+use crate::protocol::limits::Limits;
+use crate::protocol::types::Incarnation;
+
+const KEY_SETS: u16 = 3;
+/// Small, so that files are many.
+const FILE_BYTES: u64 = 4 << 10;
+
+/// Numbers by chance, the same for the same seed (splitmix64).
+pub struct Dice(u64);
+
+impl Dice {
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % bound
+    }
+}
+
+fn open(disk: &Torn) -> Result<Found, String> {
+    let base = TornBase::open(disk.clone()).map_err(|error| error.to_string())?;
+    let folder = Box::new(disk.clone());
+    let limits = Limits::default();
+    let found = DurableEngine::open(folder, Arc::new(base), KEY_SETS, &limits, FILE_BYTES);
+    found.map_err(|error| error.to_string())
+}
+
+/// One life of a worker: what it was told, and how far that is known to be durable.
+struct Life {
+    engine: DurableEngine,
+    log: Log,
+    effects: Vec<WorkerEffect>,
+    /// Effects in the batches written so far, by batch.
+    written: Vec<usize>,
+    /// Effects that are known to be durable.
+    synced: usize,
+    checkpoint: Option<(Checkpoint, u64)>,
+}
+
+impl Life {
+    fn of(engine: DurableEngine, log: Log) -> Life {
+        let (effects, written) = (Vec::new(), Vec::new());
+        Life { engine, log, effects, written, synced: 0, checkpoint: None }
+    }
+
+    fn write_batch(&mut self, batch: &super::Batch) {
+        self.log.append(&batch.payload).expect("this disk refuses nothing");
+        self.written.push(self.effects.len());
+    }
+
+    /// Does one thing that a worker's threads may do now.
+    fn step(&mut self, dice: &mut Dice, generator: &mut Generator, all: &mut Model) {
+        match dice.below(12) {
+            0..=6 => {
+                let effect = generator.effect(dice, all);
+                all.carry_out(&effect);
+                self.effects.push(effect.clone());
+                self.engine.perform(effect).expect("this disk refuses nothing");
+            }
+            7 | 8 => {
+                if let Some(batch) = self.engine.next_batch() {
+                    self.write_batch(&batch);
+                }
+            }
+            9 => {
+                self.log.sync().expect("this disk refuses nothing");
+                self.synced = self.written.last().copied().unwrap_or(0);
+                let batches = self.written.len() as u64;
+                self.engine.synced(batches).for_each(drop);
+            }
+            10 if self.checkpoint.is_none() => {
+                let (batch, checkpoint) = self.engine.begin_checkpoint(all.inheritances());
+                self.write_batch(&batch);
+                let from = self.log.cut().expect("this disk refuses nothing");
+                self.synced = self.effects.len();
+                self.checkpoint = Some((checkpoint, from));
+            }
+            _ => {
+                if let Some((checkpoint, from)) = self.checkpoint.take() {
+                    checkpoint.write(from).expect("this disk refuses nothing");
+                    let below = self.engine.end_checkpoint(from);
+                    self.log.forget_below(below).expect("this disk refuses nothing");
+                }
+            }
+        }
+    }
+}
+
+/// Lives of one worker, each ended by a power cut. An error says what was found and is no prefix.
+fn lives(seed: u64, lying: bool) -> Result<(), String> {
+    let mut dice = Dice(seed);
+    let disk = Torn::default();
+    let mut known = Model::new(KEY_SETS);
+    let mut effects: Vec<WorkerEffect> = Vec::new();
+    let mut points = vec![0];
+    for life in 0..4 {
+        let found = open(&disk)?;
+        let mut candidates = vec![known.clone()];
+        let mut done = 0;
+        for &point in &points {
+            effects[done..point].iter().for_each(|effect| known.carry_out(effect));
+            done = point;
+            candidates.push(known.clone());
+        }
+        let matching = candidates.into_iter().rev().find(|it| it.is_found(&found));
+        known = matching.ok_or_else(|| format!("life {life}: no prefix explains what is found"))?;
+        if lying {
+            disk.lie();
+        }
+        let mut all = known.clone();
+        let mut generator = Generator::of(&all);
+        let Found { mut engine, log, .. } = found;
+        let incarnation = Incarnation(life + 1);
+        engine.become_incarnation(incarnation);
+        let mut run = Life::of(engine, log);
+        for _ in 0..dice.below(120) {
+            run.step(&mut dice, &mut generator, &mut all);
+        }
+        let Life { effects: told, written, synced, .. } = run;
+        effects = told;
+        points = vec![synced];
+        points.extend(written.into_iter().filter(|&point| point > synced));
+        // What was synced is there: the model starts from it.
+        effects[..synced].iter().for_each(|effect| known.carry_out(effect));
+        effects.drain(..synced);
+        points.iter_mut().for_each(|point| *point -= synced);
+        disk.crash(&mut dice);
+    }
+    Ok(())
+}
+
+/// `TANDEM_POWER_CUTS` asks for more of them.
+fn wanted(usual: u64) -> u64 {
+    let wanted = std::env::var("TANDEM_POWER_CUTS").ok();
+    wanted.and_then(|it| it.parse().ok()).unwrap_or(usual)
+}
+
+#[test]
+fn what_was_synced_outlives_power_cuts() {
+    for seed in 0..wanted(400) / 4 {
+        lives(seed, false).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    }
+}
+
+#[test]
+fn syncs_that_do_nothing_are_found_out() {
+    let found_out = (0..40).filter(|&seed| lives(seed, true).is_err()).count();
+    assert!(found_out > 20, "only {found_out} of 40 lying disks were found out");
+}
+
+#[test]
+fn what_went_bad_is_never_served() {
+    let mut found = 0;
+    for seed in 0..wanted(200) / 2 {
+        let mut dice = Dice(seed);
+        let disk = Torn::default();
+        let Found { engine, log, .. } = open(&disk).expect("an empty disk opens");
+        let mut all = Model::new(KEY_SETS);
+        let mut generator = Generator::of(&all);
+        let mut run = Life::of(engine, log);
+        for _ in 0..80 {
+            run.step(&mut dice, &mut generator, &mut all);
+        }
+        let batch = run.engine.take_batch();
+        run.write_batch(&batch);
+        run.log.sync().expect("this disk refuses nothing");
+        drop(run);
+        let place = disk.flip(&mut dice);
+        match open(&disk) {
+            Err(_) => found += 1,
+            Ok(opened) => {
+                assert!(all.is_found(&opened), "seed {seed}: {place} changed what is found");
+            }
+        }
+    }
+    assert!(found > 20, "hardly a flipped bit was ever found: {found}");
+}
+
+/// The real store in a folder of its own, opened again and again.
+#[test]
+fn store_and_model_agree() {
+    let place = std::env::temp_dir().join(format!("tandem-store-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&place);
+    let mut dice = Dice(7);
+    let mut all = Model::new(KEY_SETS);
+    for _ in 0..6 {
+        let store = Store::open(&place.join("store"), 1 << 20).expect("a store opens again");
+        let folder = Directory::open(&place.join("log")).expect("a folder can be made");
+        let limits = Limits::default();
+        let (folder, store) = (Box::new(folder), Arc::new(store));
+        let found = DurableEngine::open(folder, store, KEY_SETS, &limits, FILE_BYTES);
+        let found = found.expect("it is what was written");
+        assert!(all.is_found(&found), "a restart finds what was synced");
+        let Found { engine, log, .. } = found;
+        let mut run = Life::of(engine, log);
+        let mut generator = Generator::of(&all);
+        for _ in 0..200 {
+            run.step(&mut dice, &mut generator, &mut all);
+        }
+        let batch = run.engine.take_batch();
+        run.write_batch(&batch);
+        run.log.sync().expect("this disk refuses nothing");
+    }
+    std::fs::remove_dir_all(&place).expect("the folder is there");
+}
