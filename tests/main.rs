@@ -2,6 +2,7 @@
 
 #[cfg(feature = "net")]
 mod cluster;
+mod pauses;
 mod scenarios;
 mod simulation;
 #[cfg(feature = "net")]

@@ -2,7 +2,8 @@
 //! that wants to stop (rule 9).
 //!
 //! The order is a wish: the primary drains, asks for the change by itself, and resumes if it gets
-//! no answer.
+//! no answer. A key set pauses from the order until its new primary has opened; and because all
+//! that become durable together are announced together, few are ordered at a time.
 
 use super::MetaServer;
 use super::asks::Asks;
@@ -11,8 +12,8 @@ use crate::protocol::message::Activity;
 use crate::protocol::time::Time;
 use crate::protocol::types::{KeySet, Member};
 
-/// Key sets that are handed over at a time, so that each pause stays short.
-pub(super) const HANDOVERS_MAX: usize = 32;
+/// Key sets that are handed over at a time: each one's messages wait for those of the others.
+pub(super) const HANDOVERS_MAX: usize = 2;
 
 impl MetaServer {
     pub(super) fn order_handovers(&mut self, now: Time, asks: &mut Asks) {

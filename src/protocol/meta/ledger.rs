@@ -26,8 +26,8 @@ enum RowKey {
 pub(super) struct Ledger {
     cluster: ClusterRow,
     servers: BTreeMap<ServerId, ServerRow>,
-    /// Empty until birth, then one a key set.
-    sets: BTreeMap<KeySet, SetRow>,
+    /// Empty until birth, then one a key set, in order: every pass looks at all of them.
+    sets: Vec<SetRow>,
     recoveries: BTreeMap<RecoveryId, Recovery>,
     /// Every recovery below this one is finished.
     open_from: RecoveryId,
@@ -53,9 +53,7 @@ impl Ledger {
                 MetaRecord::Server(row) => {
                     ledger.servers.insert(row.entry.id, row);
                 }
-                MetaRecord::Set(row) => {
-                    ledger.sets.insert(row.set, row);
-                }
+                MetaRecord::Set(row) => ledger.place(row),
                 MetaRecord::Recovery(row) => {
                     ledger.recoveries.insert(row.id, row);
                 }
@@ -77,7 +75,7 @@ impl Ledger {
         match key {
             RowKey::Cluster => Some(MetaRecord::Cluster(self.cluster.clone())),
             RowKey::Server(id) => self.servers.get(&id).cloned().map(MetaRecord::Server),
-            RowKey::Set(set) => self.sets.get(&set).cloned().map(MetaRecord::Set),
+            RowKey::Set(set) => self.set(set).cloned().map(MetaRecord::Set),
             RowKey::Recovery(id) => Some(match self.recoveries.get(&id) {
                 Some(row) => MetaRecord::Recovery(row.clone()),
                 None => MetaRecord::RecoveryForgotten(id),
@@ -113,26 +111,33 @@ impl Ledger {
     }
 
     pub(super) fn set(&self, set: KeySet) -> Option<&SetRow> {
-        self.sets.get(&set)
+        self.sets.get(usize::from(set.0)).filter(|row| row.set == set)
     }
 
     pub(super) fn sets(&self) -> impl Iterator<Item = &SetRow> {
-        self.sets.values()
+        self.sets.iter()
     }
 
     pub(super) fn set_mut(&mut self, set: KeySet) -> Option<&mut SetRow> {
         self.dirty.insert(RowKey::Set(set));
-        self.sets.get_mut(&set)
+        self.sets.get_mut(usize::from(set.0)).filter(|row| row.set == set)
     }
 
     pub(super) fn put_set(&mut self, row: SetRow) {
         self.dirty.insert(RowKey::Set(row.set));
-        self.sets.insert(row.set, row);
+        self.place(row);
+    }
+
+    fn place(&mut self, row: SetRow) {
+        match self.sets.binary_search_by_key(&row.set, |it| it.set) {
+            Ok(place) => self.sets[place] = row,
+            Err(place) => self.sets.insert(place, row),
+        }
     }
 
     /// The configuration of a set that is not lost.
     pub(super) fn configuration(&self, set: KeySet) -> Option<&Configuration> {
-        let row = self.sets.get(&set).filter(|row| row.state != SetState::Lost)?;
+        let row = self.set(set).filter(|row| row.state != SetState::Lost)?;
         row.configuration.as_ref()
     }
 
@@ -198,7 +203,7 @@ impl Ledger {
     }
 
     pub(super) fn set_entry(&self, set: KeySet) -> SetEntry {
-        match self.sets.get(&set) {
+        match self.set(set) {
             Some(row) => {
                 SetEntry { set, configuration: row.configuration.clone(), state: row.state }
             }

@@ -25,7 +25,8 @@ pub(super) struct Pulse {
     heard: BTreeMap<WorkerId, Time>,
     /// The control link of each worker.
     pub(super) links: BTreeMap<WorkerId, LinkId>,
-    pub(super) reports: BTreeMap<KeySet, HeardReport>,
+    /// By key set, as far as any was heard of.
+    reports: Vec<Option<HeardReport>>,
     suspected_since: Option<Time>,
     /// Workers that said that they serve nothing any more.
     pub(super) left: BTreeSet<WorkerId>,
@@ -46,7 +47,7 @@ impl Pulse {
             since: now,
             heard: BTreeMap::new(),
             links: BTreeMap::new(),
-            reports: BTreeMap::new(),
+            reports: Vec::new(),
             suspected_since: None,
             left: BTreeSet::new(),
         }
@@ -68,12 +69,25 @@ impl Pulse {
         })
     }
 
+    /// What was last heard of each replica.
+    pub(super) fn reports(&self) -> impl Iterator<Item = &HeardReport> {
+        self.reports.iter().flatten()
+    }
+
+    fn report_mut(&mut self, set: KeySet) -> &mut Option<HeardReport> {
+        let place = usize::from(set.0);
+        if self.reports.len() <= place {
+            self.reports.resize(place + 1, None);
+        }
+        &mut self.reports[place]
+    }
+
     fn forgive(&mut self, gap: Span, now: Time) {
         self.since = (self.since + gap).min(now);
         for at in self.heard.values_mut() {
             *at = (*at + gap).min(now);
         }
-        for heard in self.reports.values_mut() {
+        for heard in self.reports.iter_mut().flatten() {
             heard.at = (heard.at + gap).min(now);
         }
     }
@@ -115,10 +129,11 @@ impl MetaServer {
                 continue;
             }
             let older = |it: &HeardReport| it.link == link && it.sequence > sequence;
-            if pulse.reports.get(&report.set).is_some_and(older) {
+            let last = pulse.report_mut(report.set);
+            if last.as_ref().is_some_and(older) {
                 continue;
             }
-            pulse.reports.insert(report.set, HeardReport { at: now, link, sequence, report });
+            *last = Some(HeardReport { at: now, link, sequence, report });
             if report.activity == Activity::Resigned {
                 resigned.push(report);
             }
@@ -189,7 +204,8 @@ impl MetaServer {
         if self.ledger.live_member(member.server) != Some(member) {
             return None;
         }
-        let heard = self.pulses.get(&member.server)?.reports.get(&set)?;
+        let reports = &self.pulses.get(&member.server)?.reports;
+        let heard = reports.get(usize::from(set.0))?.as_ref()?;
         (now.since(heard.at) <= self.settings.timing.suspect).then_some(heard.report)
     }
 

@@ -3,14 +3,15 @@
 //! ```text
 //!   inputs --> handlers --> ledger (rows, dirty ones noted)   --> Persist --+
 //!                 |         news, asks, answers --> outbox (held) <---------+ Persisted
-//!                 +-- act: compare rows with liveness, ask or install, for every key set
+//!   tick ---------+-- act: compare rows with liveness, ask or install, for every key set
 //! ```
 //!
 //! Two ideas carry it. First, nothing is said before it is durable: whatever a handler sends
 //! waits in the `outbox` for the rows that it rests on (rule 4). Second, nothing is a script:
 //! `act` compares each key set's durable configuration and target with what is heard of the
 //! servers, and takes the next step; every question is repeated until the state says that it is
-//! done. So a restart in any step resumes by itself, and a lost message costs only time.
+//! done. What one turn's inputs made possible is done at the next `Tick`, which the deadline asks
+//! for at once. So a restart in any step resumes by itself, and a lost message costs only time.
 //!
 //! Safety rests on the compare-and-set of epochs and on proofs of death alone; suspicion, which
 //! rests on clocks, decides only when to ask.
@@ -107,6 +108,9 @@ pub struct MetaServer {
     found_dead: BTreeSet<Member>,
     handled_at: Time,
     acted_at: Option<Time>,
+    /// Something was taken in that may have made a step possible. One pass looks at every key
+    /// set, and is taken once for all that came in a turn.
+    due: bool,
     /// Names the questions of one pass of `act`; with the link it is unique.
     nonce: u64,
 }
@@ -153,6 +157,7 @@ impl MetaServer {
             found_dead,
             handled_at: now,
             acted_at: None,
+            due: false,
             nonce: 0,
         }
     }
@@ -287,7 +292,9 @@ impl Machine for MetaServer {
 
     fn handle(&mut self, now: Time, input: MetaInput, effects: &mut Vec<MetaEffect>) {
         self.forgive_stall(now);
-        if self.take_in(now, input) {
+        let ticks = matches!(input, MetaInput::Tick);
+        self.due |= self.take_in(now, input);
+        if ticks && std::mem::take(&mut self.due) {
             self.act(now);
         }
         self.announce();
@@ -295,6 +302,9 @@ impl Machine for MetaServer {
     }
 
     fn deadline(&self) -> Option<Time> {
+        if self.due {
+            return Some(Time(0));
+        }
         let step = self.settings.timing.heartbeat.scaled(1, 2);
         Some(self.acted_at.map_or(self.started, |at| at + step))
     }

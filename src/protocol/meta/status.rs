@@ -120,7 +120,7 @@ impl MetaServer {
         }
         if let Some(pulse) = self.pulses.get(&id) {
             let learns = |activity| matches!(activity, Activity::Learner { .. });
-            let learning = pulse.reports.values().filter(|it| learns(it.report.activity)).count();
+            let learning = pulse.reports().filter(|it| learns(it.report.activity)).count();
             status.learner_of = u16::try_from(learning).unwrap_or(u16::MAX);
         }
         status

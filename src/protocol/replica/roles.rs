@@ -8,8 +8,8 @@ use super::log::Log;
 use super::primary::{Phase, Primary};
 use super::{Context, Replica, Role};
 use crate::protocol::dedup::Dedup;
-use crate::protocol::effect::{Note, WorkerEffect};
-use crate::protocol::message::DedupSnapshot;
+use crate::protocol::effect::{Lane, Note, WorkerEffect};
+use crate::protocol::message::{DedupSnapshot, PeerMessage};
 use crate::protocol::mutants::{Mutant, planted};
 use crate::protocol::types::{Configuration, Epoch, Member, Op};
 
@@ -165,6 +165,7 @@ impl Replica {
 
     /// An old primary gives its word, and sends its requests to the new one.
     fn step_down(&mut self, ctx: &mut Context<'_>, primary: &mut Primary, old_epoch: Epoch) {
+        self.tell_successor(ctx);
         self.refuse_everything(ctx, primary);
         let members: Vec<Member> = self
             .configuration
@@ -173,6 +174,16 @@ impl Replica {
             .filter(|&it| it != ctx.me)
             .collect();
         self.spread_resignation(ctx, old_epoch, members.into_iter());
+    }
+
+    /// The new primary hears of its role before any client that is sent on to it, also where the
+    /// metaserver's word takes longer: it would send them back.
+    fn tell_successor(&self, ctx: &mut Context<'_>) {
+        let Some(configuration) = self.configuration.clone() else { return };
+        let Some(&link) = ctx.dialled.get(&configuration.primary) else { return };
+        let set = self.set;
+        let message = PeerMessage::Fenced { set, configuration };
+        ctx.effect(WorkerEffect::SendPeer { link, lane: Lane::Set(set), message });
     }
 
     /// Falls silent in this epoch: nothing is served, sent or asked for any more.

@@ -107,7 +107,9 @@ impl Worker {
             return;
         }
         self.view.merge(update);
-        effects.push(WorkerEffect::ViewChanged { view: self.view.clone() });
+        if !(update.sets.is_empty() && update.servers.is_empty() && update.dead.is_empty()) {
+            effects.push(WorkerEffect::ViewChanged { view: self.view.clone() });
+        }
         for resigned in &update.resigned {
             let (epoch, member) = (resigned.epoch, resigned.member);
             self.with(resigned.set, now, effects, |replica, ctx| {

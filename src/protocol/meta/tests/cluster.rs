@@ -115,6 +115,9 @@ impl Cluster {
     pub(super) fn input(&mut self, input: MetaInput) {
         let mut effects = Vec::new();
         self.meta.handle(self.now, input, &mut effects);
+        if self.meta.deadline() == Some(Time(0)) {
+            self.meta.handle(self.now, MetaInput::Tick, &mut effects);
+        }
         for effect in effects {
             self.perform(effect);
         }

@@ -181,12 +181,15 @@ impl World {
         }
     }
 
-    /// Hands an input to the metaserver.
+    /// Hands an input to the metaserver, which takes the steps that it made possible at once.
     pub(super) fn feed_meta(&mut self, input: MetaInput) {
         let now = self.meta_now();
         let Some(meta) = self.metaserver_mut() else { return };
         let mut effects = Vec::new();
         meta.machine.handle(now, input, &mut effects);
+        if meta.machine.deadline() == Some(Time(0)) {
+            meta.machine.handle(now, MetaInput::Tick, &mut effects);
+        }
         for effect in effects {
             self.perform_meta(effect);
         }
