@@ -312,6 +312,7 @@ fn plan(workers: u16) -> Plan {
     let nodes =
         std::iter::once(Node::Meta).chain((1..=SERVERS).map(|id| Node::Server(ServerId(id))));
     Plan {
+        durable: false,
         name: "virtual".to_owned(),
         servers: SERVERS,
         workers,

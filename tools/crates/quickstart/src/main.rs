@@ -95,7 +95,7 @@ fn create(binary: &Path, folder: &Path) -> Result<Cluster> {
     for stale in ["state", "logs"].map(|name| folder.join(name)).iter().filter(|it| it.exists()) {
         std::fs::remove_dir_all(stale).with_context(|| format!("removing {}", stale.display()))?;
     }
-    let plan = Plan { name: "quickstart".to_owned(), ..Plan::default() };
+    let plan = Plan { name: "quickstart".to_owned(), durable: true, ..Plan::default() };
     Cluster::create(binary, folder, &plan)
 }
 

@@ -170,8 +170,8 @@ pub fn print_guarantees(peer: &str, etcd: Option<&str>, durable: bool) {
     };
     println!(
         "\nWhat an answer means:\n\
-         Tandem      put: every copy has it ({where_to}), and no acknowledged write is lost when a\n\
-         \x20           server dies. get: linearizable, from the primary under a lease.\n\
+         Tandem      put: every copy has it ({where_to}), and no acknowledged write is lost when\n\
+         \x20           a server dies. get: linearizable, from the primary under a lease.\n\
          {peer:<11} set + WAIT 1: {replica}; failover may still lose it, for\n\
          \x20           nothing keeps a stale master from answering. get: of the master, stale\n\
          \x20           after a failover that it has not noticed.\n\

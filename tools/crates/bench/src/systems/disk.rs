@@ -2,7 +2,8 @@
 
 use std::fs;
 
-/// Place of the count of flushes in a disk's line of figures (the kernel's `Documentation/block/stat`).
+/// Place of the count of flushes in a disk's line of figures (the kernel's documentation of
+/// `/sys/block/DISK/stat`).
 const FLUSHES: usize = 15;
 
 /// How often all disks were told to put what they hold where it stays, since the machine's start;

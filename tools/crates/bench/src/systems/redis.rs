@@ -66,7 +66,8 @@ impl Redis {
         Ok(version.unwrap_or("of unknown version").to_owned())
     }
 
-    /// Starts both in `folder`, synced before every answer if `durable`, with certificates of their own, and waits for them.
+    /// Starts both in `folder`, with certificates of their own, and waits for them. If `durable`,
+    /// they sync before every answer.
     ///
     /// # Errors
     /// Redis is missing, or does not come up.
