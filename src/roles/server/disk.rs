@@ -5,6 +5,7 @@
 //!                          +--> checkpoint: a thread while it lasts --Checkpointed--> worker
 //! ```
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -20,6 +21,9 @@ use crate::store::durable::{Batch, Checkpoint, DurableEngine, Found};
 
 /// Blocks of the store that are kept in memory.
 const CACHE_BYTES: u64 = 128 << 20;
+
+/// The mark of a folder in which damage was found while it was read.
+const CONDEMNED: &str = "damaged";
 
 /// What a worker's disk has to do.
 enum Work {
@@ -139,6 +143,10 @@ impl Writer {
 /// # Errors
 /// It can not be read, or belongs to another version of the program.
 pub fn open(folder: &Path, key_sets: u16, limits: &Limits) -> Result<Found> {
+    if folder.join(CONDEMNED).exists() {
+        tracing::error!("damage was found; it is put aside, and everything is copied anew");
+        discard(folder)?;
+    }
     match open_once(folder, key_sets, limits) {
         Err(error) if error.is_damage() => {
             tracing::error!("{error}; it is put aside, and everything is copied anew");
@@ -161,6 +169,15 @@ fn open_once(
     })?;
     let store = Arc::new(Store::open(&folder.join("store"), CACHE_BYTES)?);
     DurableEngine::open(Box::new(log), store, key_sets, limits, FILE_BYTES)
+}
+
+/// Marks what a worker keeps as damaged: the next start puts it aside, whatever it finds.
+///
+/// # Errors
+/// The file system refused.
+pub fn condemn(folder: &Path) -> Result<()> {
+    let mark = || File::create(folder.join(CONDEMNED))?.sync_all();
+    mark().with_context(|| format!("can not mark {} as damaged", folder.display()))
 }
 
 /// Puts aside what a worker kept: nobody stands for it any more. What was put aside before goes.

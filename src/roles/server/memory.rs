@@ -71,6 +71,7 @@ impl Memory {
     }
 }
 
-fn folder(plan: &Plan, worker: WorkerId) -> PathBuf {
+/// Where worker `worker` keeps what it holds.
+pub fn folder(plan: &Plan, worker: WorkerId) -> PathBuf {
     plan.server.state.join(format!("worker-{}", worker.0))
 }

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use tokio::sync::mpsc as queue;
 use tokio::task::spawn_local;
 
-use super::disk::Told;
+use super::disk::{self, Told};
 use super::engine::Engine;
 use super::worker::Driver;
-use super::{Plan, Report, Reports, dial};
+use super::{Plan, Report, Reports, dial, memory};
 use crate::driver::Shell;
 use crate::net::{self, CloseReason, Connection, Endpoint};
 use crate::protocol::effect::{Lane, Note, Ticket, WorkerEffect, WorkerInput};
@@ -20,6 +20,7 @@ use crate::protocol::message::{Answer, PeerMessage, ToMeta};
 use crate::protocol::types::{Epoch, KeySet, LinkId, Member, WorkerId};
 use crate::protocol::view::View;
 use crate::protocol::worker::Worker;
+use crate::store::durable::base::BaseError;
 use crate::wire;
 
 /// Streams that the key sets of a replication link share. Each costs a wake-up and a write at
@@ -185,6 +186,10 @@ impl ServerShell {
 
     /// Nothing may be acknowledged or answered any more: the process has to end.
     fn fail(&mut self, error: anyhow::Error) {
+        let damage = matches!(error.downcast_ref(), Some(BaseError::Damaged(_)));
+        let condemned =
+            if damage { disk::condemn(&memory::folder(&self.plan, self.worker)) } else { Ok(()) };
+        let error = condemned.err().unwrap_or(error);
         self.report(Report::Failed { worker: self.worker, error });
     }
 
