@@ -22,20 +22,23 @@ use crate::store::{ChunkRange, Page};
 /// Records of the base that a walk reads at a time.
 const STEP: usize = 256;
 
+/// Deletes of one key set while a copy runs, by key.
+pub type Tombstones = BTreeMap<Box<[u8]>, Revision>;
+
 /// All layers of one worker.
 pub struct Layers {
     pub recent: Overlay,
     pub frozen: Option<Arc<Overlay>>,
     pub base: Arc<dyn Base>,
     /// Deletes while a copy runs, by key set: chunks that are older must not undo them.
-    tombstones: Vec<BTreeMap<Box<[u8]>, Revision>>,
+    tombstones: Vec<Tombstones>,
 }
 
 impl Layers {
     #[must_use]
     pub fn new(key_sets: u16, base: Arc<dyn Base>) -> Layers {
         let count = usize::from(key_sets);
-        let tombstones = vec![BTreeMap::new(); count];
+        let tombstones = vec![Tombstones::new(); count];
         Layers { recent: Overlay::new(count), frozen: None, base, tombstones }
     }
 
@@ -148,6 +151,16 @@ impl Layers {
             }
         }
         Ok(())
+    }
+
+    #[must_use]
+    pub fn tombstones(&self, set: KeySet) -> &Tombstones {
+        &self.tombstones[usize::from(set.0)]
+    }
+
+    /// The deletes that a checkpoint kept.
+    pub fn restore_tombstones(&mut self, set: KeySet, tombstones: Tombstones) {
+        self.tombstones[usize::from(set.0)] = tombstones;
     }
 
     pub fn drop_tombstones(&mut self, set: KeySet) {

@@ -115,14 +115,18 @@ impl Log {
         let numbers = numbers(&*folder)?;
         let kept: Vec<u64> = numbers.iter().copied().filter(|&it| it >= from).collect();
         check_complete(&kept, from)?;
-        let mut end = 0;
-        for (index, &number) in kept.iter().enumerate() {
+        let read = |&number: &u64| {
             let name = name_of(number);
             let bytes = folder.read(&name).map_err(|error| io_error(&name, error))?;
-            let until = match kept.get(index + 1) {
-                Some(&next) => Some(end_told_by(&*folder, next)?),
-                None => None,
-            };
+            let end_before = read_header(&name, number, &bytes)?;
+            Ok((name, number, bytes, end_before))
+        };
+        let mut end = 0;
+        let mut next = kept.first().map(read).transpose()?;
+        let mut later = kept.iter().skip(1);
+        while let Some((name, number, bytes, _)) = next {
+            next = later.next().map(read).transpose()?;
+            let until = next.as_ref().map(|&(.., end_before)| end_before);
             end = replay(&name, number, &bytes, until, &mut found)?;
         }
         let number = kept.last().map_or(from, |last| last + 1);
@@ -295,12 +299,6 @@ fn read_header(name: &str, number: u64, bytes: &[u8]) -> Result<u64, LogError> {
     Ok(word(header, 24))
 }
 
-fn end_told_by(folder: &dyn Folder, number: u64) -> Result<u64, LogError> {
-    let name = name_of(number);
-    let bytes = folder.read(&name).map_err(|error| io_error(&name, error))?;
-    read_header(&name, number, &bytes)
-}
-
 /// The eight bytes at `at` as a number.
 fn word(bytes: &[u8], at: usize) -> u64 {
     let mut word = [0; 8];
@@ -317,7 +315,6 @@ fn replay(
     until: Option<u64>,
     found: &mut impl FnMut(&[u8]) -> Result<(), String>,
 ) -> Result<u64, LogError> {
-    read_header(name, number, bytes)?;
     let limit = usize::try_from(until.unwrap_or(bytes.len() as u64)).unwrap_or(usize::MAX);
     if limit > bytes.len() {
         return Err(damaged(name, format!("it is shorter than the {limit} bytes written")));

@@ -33,7 +33,7 @@ use std::sync::Arc;
 
 use self::base::{Base, BaseError, Meta};
 use self::files::Folder;
-use self::layers::Layers;
+use self::layers::{Layers, Tombstones};
 use self::log::{Log, LogError};
 pub use self::overlay::Overlay;
 use self::record::LogRecord;
@@ -154,8 +154,10 @@ impl DurableEngine {
             let wrong = |what: &str| BaseError::Damaged(format!("its row of key set {set} {what}"));
             let kept = replay.kept.get_mut(usize::from(set.0));
             let kept = kept.ok_or_else(|| wrong("is none of this cluster"))?;
-            let inheritance = postcard::from_bytes(&encoded);
-            *kept = Kept::from_inheritance(inheritance.map_err(|_| wrong("does not decode"))?);
+            let decoded: Result<(Inheritance, Tombstones), _> = postcard::from_bytes(&encoded);
+            let (inheritance, tombstones) = decoded.map_err(|_| wrong("does not decode"))?;
+            *kept = Kept::from_inheritance(inheritance);
+            replay.layers.restore_tombstones(set, tombstones);
         }
         let mut failure = None;
         let log_from = meta.log_from.max(1);
@@ -289,10 +291,13 @@ impl DurableEngine {
         sets: impl Iterator<Item = Inheritance>,
     ) -> (Batch, Checkpoint) {
         let batch = self.take_batch();
-        let encode = |it: &Inheritance| {
-            postcard::to_stdvec(it).expect("an inheritance always encodes, into memory")
+        // Chunks that come later must not undo the deletes of a copy under way.
+        let encode = |it: Inheritance| {
+            let row = (&it, self.layers.tombstones(it.set));
+            let row = postcard::to_stdvec(&row).expect("a row always encodes, into memory");
+            (it.set, row)
         };
-        let sets = sets.map(|it| (it.set, encode(&it))).collect();
+        let sets = sets.map(encode).collect();
         self.since_checkpoint = 0;
         let meta = Meta { log_from: 0, identity: self.identity, sets };
         let (changes, base) = (self.layers.freeze(), self.layers.base.clone());

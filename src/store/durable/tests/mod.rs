@@ -164,6 +164,13 @@ fn what_was_synced_outlives_power_cuts() {
     }
 }
 
+/// Seeds that once broke it. 574: a checkpoint in the midst of a copy forgot the deletes that later
+/// chunks must not undo.
+#[test]
+fn what_once_broke_does_no_more() {
+    lives(574, false).unwrap_or_else(|error| panic!("seed 574: {error}"));
+}
+
 #[test]
 fn syncs_that_do_nothing_are_found_out() {
     let found_out = (0..40).filter(|&seed| lives(seed, true).is_err()).count();
