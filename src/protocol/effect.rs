@@ -12,8 +12,8 @@ use super::message::{
 };
 use super::meta::durable::MetaRecord;
 use super::types::{
-    ClusterId, Entry, Key, KeySet, LinkId, Member, Op, Record, Revision, RunId, ServerId, Value,
-    WorkerId,
+    Changes, ClusterId, Entry, Key, KeySet, LinkId, Member, Op, Record, Revision, RunId, ServerId,
+    Value, WorkerId,
 };
 use super::view::View;
 
@@ -82,6 +82,12 @@ pub enum WorkerInput {
         token: ReadToken,
         records: Vec<Record>,
         more: bool,
+    },
+    /// Changes were looked up; none if the engine does not know all that were asked for.
+    ChangesDone {
+        set: KeySet,
+        token: ReadToken,
+        found: Option<Changes>,
     },
     /// All entries of `set` up to `through` are in this replica's log (durable, if it has one).
     Appended {
@@ -164,6 +170,16 @@ pub enum WorkerEffect {
         items_max: u32,
         bytes_max: u32,
     },
+    /// Look up what the keys are now that writes above the first op and up to the second changed,
+    /// until one of the limits would be passed (at least one key if there is any); completes as
+    /// `ChangesDone`.
+    ReadChanges {
+        set: KeySet,
+        token: ReadToken,
+        span: (Op, Op),
+        items_max: u32,
+        bytes_max: u32,
+    },
     /// Put entries into the log, replacing what is there from the first one's op on; completes
     /// as `Appended`.
     Append {
@@ -194,6 +210,16 @@ pub enum WorkerEffect {
         read_at: Revision,
         records: Vec<Record>,
     },
+    /// Make these keys what they were at `read_at`: `records`, or deleted, except where a
+    /// record or tombstone is newer; completes as `ChunkStored`.
+    StoreChanges {
+        set: KeySet,
+        run: RunId,
+        through: Option<Key>,
+        read_at: Revision,
+        records: Vec<Record>,
+        deleted: Vec<Key>,
+    },
     /// The copy is over: tombstones may go.
     DropTombstones {
         set: KeySet,
@@ -201,6 +227,13 @@ pub enum WorkerEffect {
     /// Drop everything of this set, log and store: its log starts after `at` now, with the
     /// duplicate records as of that op.
     Clear {
+        set: KeySet,
+        at: Op,
+        dedup: DedupSnapshot,
+    },
+    /// Drop the log of this set, and keep its records: its log starts after `at` now, with the
+    /// duplicate records as of that op.
+    Rebase {
         set: KeySet,
         at: Op,
         dedup: DedupSnapshot,
@@ -236,6 +269,19 @@ pub enum WorkerEffect {
     Note {
         note: Note,
     },
+}
+
+impl WorkerEffect {
+    /// It looks at the store and changes nothing.
+    #[must_use]
+    pub fn is_read(&self) -> bool {
+        matches!(
+            self,
+            WorkerEffect::Read { .. }
+                | WorkerEffect::ReadRange { .. }
+                | WorkerEffect::ReadChanges { .. }
+        )
+    }
 }
 
 /// What machines report for the log; the driver words it.

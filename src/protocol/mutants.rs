@@ -111,6 +111,10 @@ mutants! {
         "a learner keeps no tombstones while its copy runs";
     StaleChunk "stale-chunk"
         "a chunk of an earlier copy run counts";
+    BaseFromPrepared "base-from-prepared"
+        "a learner takes what was never committed for a part of its base";
+    ChangesWithoutDeletes "changes-without-deletes"
+        "what changed since a learner's base is sent without the deletes";
     ConditionOnUncommitted "condition-on-uncommitted"
         "a failed condition is answered before what it saw has committed";
     AnyResignation "any-resignation"

@@ -225,6 +225,15 @@ pub struct Entry {
     pub written: Written,
 }
 
+/// What keys that changed are now.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Hash)]
+pub struct Changes {
+    pub records: Vec<Record>,
+    pub deleted: Vec<Key>,
+    /// The changes up to this op are among them.
+    pub through: Op,
+}
+
 /// A committed value with its key, as scans and copies carry it.
 #[derive(Clone, Debug, Eq, PartialEq, Ord, PartialOrd, Hash, Serialize, Deserialize)]
 pub struct Record {

@@ -11,6 +11,7 @@
 
 use std::collections::VecDeque;
 
+use super::TRAIL_BYTES_MAX;
 use super::rng::Rng;
 use super::truth::fingerprint;
 use crate::protocol::effect::WorkerEffect;
@@ -40,7 +41,7 @@ impl Estate {
         Estate {
             incarnation: None,
             sets: vec![Kept::default(); usize::from(key_sets)],
-            store: MemoryEngine::new(key_sets),
+            store: MemoryEngine::with_trail(key_sets, TRAIL_BYTES_MAX),
             dedup_records_max: limits.dedup_records_max,
             on_their_way: VecDeque::new(),
             written: 0,
@@ -100,8 +101,15 @@ impl Estate {
             }
             WorkerEffect::DropTombstones { set } => self.store.drop_tombstones(set),
             WorkerEffect::Clear { set, at, dedup } => {
-                self.store.clear(set);
-                self.kept(set).clear(at, dedup);
+                self.store.clear(set, at);
+                self.kept(set).restart(at, dedup);
+            }
+            WorkerEffect::Rebase { set, at, dedup } => {
+                self.store.rebase(set, at);
+                self.kept(set).restart(at, dedup);
+            }
+            WorkerEffect::StoreChanges { set, read_at, records, deleted, .. } => {
+                self.store.store_changes(set, read_at, &records, &deleted);
             }
             WorkerEffect::Remember { set, standing, .. } => self.kept(set).remember(standing),
             other => unreachable!("{other:?} leaves nothing on a disk"),

@@ -52,6 +52,10 @@ use network::NetworkSettings;
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Ord, PartialOrd, Hash)]
 pub struct Process(pub u32);
 
+/// What servers know of the latest changes of a key set: so little that some copies are by
+/// difference and some are not.
+pub(crate) const TRAIL_BYTES_MAX: usize = 512;
+
 /// A client of the world, from 0.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Ord, PartialOrd, Hash)]
 pub struct ClientId(pub u16);

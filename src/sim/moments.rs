@@ -71,8 +71,11 @@ fn of_replication(from: Node, to: Node, message: &PeerMessage) -> Option<Moment>
         PeerMessage::NewEpoch { .. } => at("greeted"),
         PeerMessage::Fenced { .. } => at("fenced"),
         PeerMessage::CopyChunk { through: None, .. } => at("last chunk sent"),
+        PeerMessage::CopyChanges { through: None, .. } => at("last change sent"),
         PeerMessage::RunLost { .. } => at("run lost"),
         PeerMessage::CopyChunk { .. }
+        | PeerMessage::CopyChanges { .. }
+        | PeerMessage::RunBase { .. }
         | PeerMessage::Prepare { .. }
         | PeerMessage::Ack { .. }
         | PeerMessage::Resigned { .. }

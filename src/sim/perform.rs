@@ -131,10 +131,13 @@ impl World {
             WorkerEffect::Note { note } => self.worker_noted(server, process, note),
             WorkerEffect::Read { .. }
             | WorkerEffect::ReadRange { .. }
+            | WorkerEffect::ReadChanges { .. }
             | WorkerEffect::Append { .. }
             | WorkerEffect::Cut { .. }
             | WorkerEffect::Apply { .. }
             | WorkerEffect::StoreChunk { .. }
+            | WorkerEffect::StoreChanges { .. }
+            | WorkerEffect::Rebase { .. }
             | WorkerEffect::DropTombstones { .. }
             | WorkerEffect::Remember { .. }
             | WorkerEffect::Clear { .. } => self.perform_store(server, process, effect),
@@ -207,7 +210,7 @@ impl World {
         let Some(node) = self.servers.get_mut(&server) else { return };
         let Some(running) = node.running.as_mut() else { return };
         if let Some(estate) = &mut node.estate
-            && !matches!(effect, WorkerEffect::Read { .. } | WorkerEffect::ReadRange { .. })
+            && !effect.is_read()
         {
             estate.write(&effect);
         }
@@ -221,6 +224,10 @@ impl World {
                 let page = engine.range(set, &prefix, after.as_deref(), items_max, bytes_max);
                 let (records, more) = (page.records, page.more);
                 self.complete(server, WorkerInput::RangeDone { set, token, records, more });
+            }
+            WorkerEffect::ReadChanges { set, token, span, items_max, bytes_max } => {
+                let found = engine.changes(set, span, items_max, bytes_max);
+                self.complete(server, WorkerInput::ChangesDone { set, token, found });
             }
             WorkerEffect::Append { set, entries } => {
                 engine.append(set, &entries);
@@ -249,8 +256,18 @@ impl World {
             WorkerEffect::Remember { set, number, .. } => {
                 self.complete(server, WorkerInput::Remembered { set, number });
             }
-            WorkerEffect::Clear { set, .. } => {
-                engine.clear(set);
+            WorkerEffect::StoreChanges { set, run, through, read_at, records, deleted } => {
+                engine.store_changes(set, read_at, &records, &deleted);
+                let (first, last) = (false, through.is_none());
+                self.learn(Fact::Chunk { process, set, read_at, first, last });
+                self.complete(server, WorkerInput::ChunkStored { set, run, through });
+            }
+            WorkerEffect::Rebase { set, at, .. } => {
+                engine.rebase(set, at);
+                self.learn(Fact::Rebased { process, set, at });
+            }
+            WorkerEffect::Clear { set, at, .. } => {
+                engine.clear(set, at);
                 self.learn(Fact::Cleared { process, set });
             }
             other => unreachable!("{other:?} is no effect on the store"),

@@ -8,7 +8,7 @@ use super::network::Side;
 use super::node::{Fate, MetaProcess, ServerProcess, Target};
 use super::truth::Fact;
 use super::world::{Event, World};
-use super::{Node, Process};
+use super::{Node, Process, TRAIL_BYTES_MAX};
 use crate::protocol::effect::{MetaInput, WorkerInput};
 use crate::protocol::limits::Limits;
 use crate::protocol::message::Registration;
@@ -74,7 +74,7 @@ impl World {
         node.running = Some(ServerProcess {
             number,
             worker: Worker::new(settings, node.host.clock.read(at)),
-            engine: engine.unwrap_or_else(|| MemoryEngine::new(key_sets)),
+            engine: engine.unwrap_or_else(|| MemoryEngine::with_trail(key_sets, TRAIL_BYTES_MAX)),
             member: None,
             view: View::default(),
             wanted: BTreeMap::new(),

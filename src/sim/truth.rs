@@ -93,6 +93,12 @@ pub enum Fact<'a> {
         process: Process,
         set: KeySet,
     },
+    /// A copy run starts from what is there: the log begins after `at`.
+    Rebased {
+        process: Process,
+        set: KeySet,
+        at: Op,
+    },
     /// A primary says that it answers from now on.
     Opened {
         process: Process,
@@ -282,6 +288,12 @@ impl Truth {
             }
             Fact::Cleared { process, set } => {
                 self.copies.remove(&(process, set));
+            }
+            Fact::Rebased { process, set, at } => {
+                let copy = self.copy(process, set);
+                copy.log.clear();
+                copy.run = Some(Op(u64::MAX));
+                copy.newest = copy.newest.max(at);
             }
             Fact::Viewed { .. }
             | Fact::Opened { .. }

@@ -57,8 +57,8 @@ impl Kept {
         self.log = self.log.split_off(&revision.op.next());
     }
 
-    /// Everything is gone but the standing; the log starts after `at`.
-    pub fn clear(&mut self, at: Op, dedup: DedupSnapshot) {
+    /// Log and duplicate records are replaced; the log starts after `at`.
+    pub fn restart(&mut self, at: Op, dedup: DedupSnapshot) {
         let standing = std::mem::take(&mut self.standing);
         let dedup = Dedup::from_snapshot(dedup);
         *self = Kept { standing, committed: at, dedup, ..Kept::default() };

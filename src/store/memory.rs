@@ -17,6 +17,7 @@
 //! none, and the window that the machine holds is all there is.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::hint::black_box;
@@ -28,8 +29,11 @@ use hashbrown::HashTable;
 use xxhash_rust::xxh3::xxh3_64;
 
 use self::order::{Keyed, Order};
+use super::trail::{TRAIL_BYTES_MAX, Trail};
 use super::{ChunkRange, Engine, Page, Stats};
-use crate::protocol::types::{Change, Entry, KeySet, LossEpoch, Op, Record, Revision, Value};
+use crate::protocol::types::{
+    Change, Changes, Entry, Key, KeySet, LossEpoch, Op, Record, Revision, Value,
+};
 
 mod order;
 
@@ -49,6 +53,7 @@ struct Contents {
     order: Order,
     slots: Slots,
     tombstones: BTreeMap<Box<[u8]>, Revision>,
+    trail: Trail,
     stats: Stats,
 }
 
@@ -184,7 +189,20 @@ impl MemoryEngine {
     /// An empty engine for the key sets `0..count`.
     #[must_use]
     pub fn new(count: u16) -> MemoryEngine {
-        MemoryEngine { sets: vec![Contents::default(); usize::from(count)] }
+        MemoryEngine::with_trail(count, TRAIL_BYTES_MAX)
+    }
+
+    /// As `new`, with another limit for what is known of the latest changes of a key set.
+    #[must_use]
+    pub fn with_trail(count: u16, bytes_max: usize) -> MemoryEngine {
+        let empty = Contents { trail: Trail::new(bytes_max), ..Contents::default() };
+        MemoryEngine { sets: vec![empty; usize::from(count)] }
+    }
+
+    /// What it knows of the latest changes of each key set, which equality and hash are not over:
+    /// it says how a copy goes, not what it holds.
+    pub fn trails(&self) -> impl Iterator<Item = &Trail> {
+        self.sets.iter().map(|contents| &contents.trail)
     }
 
     /// Touches what reads and writes of these keys are going to touch, so that the processor
@@ -249,8 +267,21 @@ impl Engine for MemoryEngine {
         page
     }
 
+    fn changes(
+        &self,
+        set: KeySet,
+        span: (Op, Op),
+        items_max: u32,
+        bytes_max: u32,
+    ) -> Option<Changes> {
+        let read = |key: &[u8]| Ok::<_, Infallible>(self.get(set, key));
+        let Ok(changes) = self.contents(set).trail.changes(span, (items_max, bytes_max), read);
+        changes
+    }
+
     fn apply(&mut self, set: KeySet, revision: Revision, entry: &Entry, keep_tombstone: bool) {
         let contents = self.contents_mut(set);
+        contents.trail.push(revision.op, &entry.key);
         if keep_tombstone && contents.revision(&entry.key).is_some_and(|own| revision <= own) {
             return;
         }
@@ -273,6 +304,7 @@ impl Engine for MemoryEngine {
         records: &[Record],
     ) {
         let contents = self.contents_mut(set);
+        contents.trail.forget(read_at.op);
         for key in contents.outdated(range, read_at) {
             contents.delete(&key);
         }
@@ -284,12 +316,40 @@ impl Engine for MemoryEngine {
         }
     }
 
+    fn store_changes(
+        &mut self,
+        set: KeySet,
+        read_at: Revision,
+        records: &[Record],
+        deleted: &[Key],
+    ) {
+        let contents = self.contents_mut(set);
+        contents.trail.forget(read_at.op);
+        for record in records {
+            if contents.is_outdated(&record.key, read_at) {
+                contents.put(&record.key, &record.value, record.revision);
+            }
+        }
+        for key in deleted {
+            if contents.is_outdated(key, read_at) {
+                contents.delete(key);
+            }
+        }
+    }
+
     fn drop_tombstones(&mut self, set: KeySet) {
         self.contents_mut(set).tombstones.clear();
     }
 
-    fn clear(&mut self, set: KeySet) {
-        *self.contents_mut(set) = Contents::default();
+    fn clear(&mut self, set: KeySet, at: Op) {
+        let contents = self.contents_mut(set);
+        contents.trail.restart(at);
+        let trail = std::mem::take(&mut contents.trail);
+        *contents = Contents { trail, ..Contents::default() };
+    }
+
+    fn rebase(&mut self, set: KeySet, at: Op) {
+        self.contents_mut(set).trail.restart(at);
     }
 
     fn append(&mut self, _set: KeySet, _entries: &[Rc<Entry>]) {}
@@ -354,6 +414,11 @@ impl Contents {
             self.stats.keys -= 1;
             self.stats.bytes -= stored.length();
         }
+    }
+
+    /// Whether the key's record or tombstone, if there is any, is not newer than `read_at`.
+    fn is_outdated(&self, key: &[u8], read_at: Revision) -> bool {
+        self.revision(key).is_none_or(|own| own <= read_at)
     }
 
     /// The keys of `range` whose record or tombstone is not newer than `read_at`.

@@ -1,8 +1,10 @@
 //! Stores: where committed records live, behind the one trait that drivers perform effects on.
 //!
 //! ```text
-//!   WorkerEffect::{Read, ReadRange, Append, Cut, Apply, StoreChunk, DropTombstones, Clear}
-//!     -> driver -> Engine -> driver -> WorkerInput::{ReadDone, RangeDone, Appended, ChunkStored}
+//!   WorkerEffect::{Read, ReadRange, ReadChanges, Append, Cut, Apply, StoreChunk, StoreChanges,
+//!                  DropTombstones, Clear, Rebase}
+//!     -> driver -> Engine -> driver ->
+//!   WorkerInput::{ReadDone, RangeDone, ChangesDone, Appended, ChunkStored}
 //! ```
 //!
 //! The trait and the memory engine are pure: the simulator runs on them too. The journal, the
@@ -10,7 +12,7 @@
 
 use std::rc::Rc;
 
-use crate::protocol::types::{Entry, KeySet, Op, Record, Revision, Value};
+use crate::protocol::types::{Changes, Entry, Key, KeySet, Op, Record, Revision, Value};
 
 #[cfg(feature = "net")]
 pub mod durable;
@@ -18,6 +20,7 @@ pub mod durable;
 pub mod journal;
 pub mod kept;
 pub mod memory;
+pub mod trail;
 
 pub use memory::MemoryEngine;
 
@@ -82,6 +85,17 @@ pub trait Engine {
         bytes_max: u32,
     ) -> Page;
 
+    /// What the keys that writes above `after` and up to `through` changed are now, until one more
+    /// would pass `items_max` keys or `bytes_max` bytes; at least one, if there is any. None if
+    /// the engine does not know of all of them any more.
+    fn changes(
+        &self,
+        set: KeySet,
+        span: (Op, Op),
+        items_max: u32,
+        bytes_max: u32,
+    ) -> Option<Changes>;
+
     /// Does to the entry's key what a committed entry says.
     ///
     /// With `keep_tombstone`, which a learner asks for while a copy runs, a delete leaves a
@@ -100,11 +114,24 @@ pub trait Engine {
         records: &[Record],
     );
 
+    /// Makes `records` and no record the content of these keys and of `deleted`, except where a
+    /// record or tombstone is newer than `read_at`.
+    fn store_changes(
+        &mut self,
+        set: KeySet,
+        read_at: Revision,
+        records: &[Record],
+        deleted: &[Key],
+    );
+
     /// Forgets all tombstones of `set`: its copy is over.
     fn drop_tombstones(&mut self, set: KeySet);
 
-    /// Forgets everything of `set`, its log included.
-    fn clear(&mut self, set: KeySet);
+    /// Forgets everything of `set`, its log included; the log starts after `at` now.
+    fn clear(&mut self, set: KeySet, at: Op);
+
+    /// Forgets the log of `set` and keeps its records; the log starts after `at` now.
+    fn rebase(&mut self, set: KeySet, at: Op);
 
     /// Puts `entries`, in ascending order without gaps, into the log of `set`; what the log holds
     /// from the first one's op on is replaced.

@@ -93,6 +93,21 @@ pub enum PeerMessage {
     /// Datagram: the promise asked for by beacon `number`, for these sets only, each with the
     /// epoch it was granted in and the receiver's accepted point as progress.
     Grant { number: u64, sent: Time, sets: Vec<(KeySet, Epoch, Op)> },
+    /// The learner of this run holds the whole set as it was at op `base`, of the run's loss
+    /// epoch: it needs only what changed since. Sent before its first acknowledgement.
+    RunBase { set: KeySet, run: RunId, base: Op },
+    /// What the keys were as of op `read_at` that writes above `after` and up to `ends` changed.
+    /// `through` names the chunk (none = the last one), as that of a `CopyChunk` does.
+    CopyChanges {
+        set: KeySet,
+        run: RunId,
+        after: Op,
+        ends: Op,
+        through: Option<Key>,
+        read_at: Op,
+        records: Vec<Record>,
+        deleted: Vec<Key>,
+    },
 }
 
 impl PeerMessage {
@@ -110,6 +125,8 @@ impl PeerMessage {
             | PeerMessage::CopyChunk { .. }
             | PeerMessage::ChunkStored { .. }
             | PeerMessage::RunLost { .. }
+            | PeerMessage::RunBase { .. }
+            | PeerMessage::CopyChanges { .. }
             | PeerMessage::Grant { .. } => None,
         }
     }

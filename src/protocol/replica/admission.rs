@@ -13,7 +13,9 @@ use crate::protocol::effect::{ReadToken, Ticket, WorkerEffect};
 use crate::protocol::message::{Answer, Operation, Refusal, Request};
 use crate::protocol::mutants::{Mutant, planted};
 use crate::protocol::time::Time;
-use crate::protocol::types::{Entry, Key, LinkId, Member, Op, Origin, Record, Revision, Value};
+use crate::protocol::types::{
+    Changes, Entry, Key, LinkId, Member, Op, Origin, Record, Revision, RunId, Value,
+};
 
 /// A request that is not admitted yet.
 #[derive(Clone, Debug, Eq, PartialEq, Hash)]
@@ -57,7 +59,9 @@ pub enum Read {
     /// To evaluate a write.
     Evaluate { waiting: Waiting, at: Op },
     /// For a copy run.
-    Copy { learner: Member, run: super::super::types::RunId, after: Option<Key>, at: Op },
+    Copy { learner: Member, run: RunId, after: Option<Key>, at: Op },
+    /// For a copy run to a learner with a base.
+    Changes { learner: Member, run: RunId, after: Op, at: Op },
 }
 
 /// All requests at one primary.
@@ -321,7 +325,7 @@ impl Replica {
                 primary.requests.enqueue(ctx, Waiting { ticket, request, until });
             }
             Some(Read::Evaluate { waiting, at }) => self.evaluate_read(ctx, waiting, at, found),
-            Some(Read::Scan { .. } | Read::Copy { .. }) | None => {}
+            Some(Read::Scan { .. } | Read::Copy { .. } | Read::Changes { .. }) | None => {}
         }
     }
 
@@ -346,7 +350,20 @@ impl Replica {
             Some(Read::Copy { learner, run, after, at }) => {
                 self.send_chunk(ctx, (learner, run), after, at, records, more);
             }
-            Some(Read::Get { .. } | Read::Evaluate { .. }) | None => {}
+            Some(Read::Get { .. } | Read::Evaluate { .. } | Read::Changes { .. }) | None => {}
+        }
+    }
+
+    /// Changes were looked up.
+    pub fn on_changes_done(
+        &mut self,
+        ctx: &mut Context<'_>,
+        token: ReadToken,
+        found: Option<Changes>,
+    ) {
+        let Role::Primary(primary) = &mut self.role else { return };
+        if let Some(Read::Changes { learner, run, after, at }) = primary.requests.end_read(token) {
+            self.send_changes(ctx, (learner, run), after, at, found);
         }
     }
 
@@ -391,7 +408,7 @@ impl Replica {
         let reads = requests.reads.into_iter().filter_map(|(_, read)| match read {
             Read::Get { ticket, .. } => Some(ticket),
             Read::Scan { waiting, .. } | Read::Evaluate { waiting, .. } => Some(waiting.ticket),
-            Read::Copy { .. } => None,
+            Read::Copy { .. } | Read::Changes { .. } => None,
         });
         let held = requests.holds.into_values().flatten();
         let queued = requests.reads_waiting.into_iter().chain(requests.writes_waiting);

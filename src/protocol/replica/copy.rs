@@ -8,6 +8,9 @@
 //!
 //! The live feed starts with the whole window before the scan begins, so that every write is
 //! either in a chunk or in the feed, and mostly in both.
+//!
+//! A learner that was a copy up to some op says so (its base): then it is sent what the keys that
+//! changed since are now, if the engine still knows which they are, and otherwise everything.
 
 use super::admission::Read;
 use super::log::Log;
@@ -17,10 +20,19 @@ use crate::protocol::effect::{Lane, Note, ReadToken, WorkerEffect};
 use crate::protocol::message::PeerMessage;
 use crate::protocol::mutants::{Mutant, planted};
 use crate::protocol::time::{Span, Time};
-use crate::protocol::types::{Epoch, Key, LinkId, Member, Op, Record, RecoveryId, RunId};
+use crate::protocol::types::{Changes, Epoch, Key, LinkId, Member, Op, Record, RecoveryId, RunId};
 
 /// A complete learner that is at most this many writes behind is worth holding writes up for.
 const BARRIER_LAG_MAX: u64 = 256;
+
+/// What a run has read.
+#[derive(Clone, Debug, Eq, PartialEq, Hash)]
+enum Cursor {
+    /// Records up to this key; none at the start.
+    Records(Option<Key>),
+    /// The changes above the learner's base up to this op.
+    Changes(Op),
+}
 
 /// Where a run stands.
 #[derive(Clone, Debug, Eq, PartialEq, Hash)]
@@ -32,8 +44,7 @@ enum Stage {
     /// The learner was told.
     Starting,
     Scanning {
-        /// The last key that was read; none at the start.
-        after: Option<Key>,
+        cursor: Cursor,
         reading: bool,
         /// The scan reached the end.
         read_all: bool,
@@ -51,6 +62,10 @@ pub struct Run {
     id: RunId,
     /// When the learner was told; older acknowledgements belong to earlier runs.
     pub started: Time,
+    /// Writes above this op are in the live feed.
+    fed_from: Op,
+    /// The learner holds the set as it was at this op.
+    base: Option<Op>,
     stage: Stage,
     /// When the last chunk was stored, or the scan began.
     moved: Time,
@@ -59,7 +74,9 @@ pub struct Run {
 impl Run {
     fn idle(recovery: RecoveryId, not_before: Time) -> Run {
         let stage = Stage::Idle { not_before };
-        Run { recovery, id: RunId(0), started: not_before, stage, moved: not_before }
+        let (started, moved) = (not_before, not_before);
+        let (fed_from, base) = (Op(0), None);
+        Run { recovery, id: RunId(0), started, fed_from, base, stage, moved }
     }
 
     /// The learner was told, so that the live feed may go to it.
@@ -154,6 +171,7 @@ impl Replica {
         run.id = RunId(ctx.me.incarnation.0 << 32 | ctx.numbers.run);
         run.stage = Stage::Starting;
         run.started = ctx.now;
+        (run.fed_from, run.base) = (committed, None);
         follower.in_flight.clear();
         follower.in_flight_bytes = 0;
         follower.greeted = false;
@@ -171,6 +189,22 @@ impl Replica {
         self.feed(ctx, learner);
     }
 
+    /// The learner was a copy up to `base`.
+    pub(super) fn on_run_base(
+        &mut self,
+        (learner, link): (Member, LinkId),
+        run_id: RunId,
+        base: Op,
+    ) {
+        let Role::Primary(primary) = &mut self.role else { return };
+        let Some(follower) = primary.followers.entry(&learner) else { return };
+        let known = follower.link == Some(link);
+        let Some(run) = &mut follower.run else { return };
+        if known && run.id == run_id && run.stage == Stage::Starting && base <= run.fed_from {
+            run.base = Some(base);
+        }
+    }
+
     /// An acknowledgement came: a starting run scans, a lagging learner loses its run.
     pub(super) fn on_run_progress(&mut self, ctx: &mut Context<'_>, learner: Member) {
         let Role::Primary(primary) = &mut self.role else { return };
@@ -179,8 +213,8 @@ impl Replica {
         };
         if run.stage == Stage::Starting {
             run.moved = ctx.now;
-            run.stage =
-                Stage::Scanning { after: None, reading: false, read_all: false, in_flight: 0 };
+            let cursor = run.base.map_or(Cursor::Records(None), Cursor::Changes);
+            run.stage = Stage::Scanning { cursor, reading: false, read_all: false, in_flight: 0 };
             self.read_next_chunk(ctx, learner);
         }
     }
@@ -191,7 +225,7 @@ impl Replica {
         let Some(run) = primary.followers.entry(&learner).and_then(|it| it.run.as_mut()) else {
             return;
         };
-        let Stage::Scanning { after, reading, read_all, in_flight } = &mut run.stage else {
+        let Stage::Scanning { cursor, reading, read_all, in_flight } = &mut run.stage else {
             return;
         };
         if *reading || *read_all || *in_flight >= ctx.limits.chunks_in_flight_max {
@@ -200,17 +234,25 @@ impl Replica {
         *reading = true;
         ctx.numbers.token += 1;
         let token = ReadToken(ctx.numbers.token);
-        let after = after.clone();
-        let read = Read::Copy { learner, run: run.id, after: after.clone(), at };
-        primary.requests.begin_read(token, read);
-        ctx.effect(WorkerEffect::ReadRange {
-            set,
-            token,
-            prefix: Key::new(),
-            after,
-            items_max: ctx.limits.chunk_items_max,
-            bytes_max: ctx.limits.chunk_bytes_max,
-        });
+        let run_id = run.id;
+        let (items_max, bytes_max) = (ctx.limits.chunk_items_max, ctx.limits.chunk_bytes_max);
+        match cursor.clone() {
+            Cursor::Records(after) => {
+                let read = Read::Copy { learner, run: run_id, after: after.clone(), at };
+                primary.requests.begin_read(token, read);
+                let prefix = Key::new();
+                let effect =
+                    WorkerEffect::ReadRange { set, token, prefix, after, items_max, bytes_max };
+                ctx.effect(effect);
+            }
+            Cursor::Changes(after) => {
+                let span = (after, run.fed_from);
+                let read = Read::Changes { learner, run: run_id, after, at };
+                primary.requests.begin_read(token, read);
+                let effect = WorkerEffect::ReadChanges { set, token, span, items_max, bytes_max };
+                ctx.effect(effect);
+            }
+        }
     }
 
     /// A chunk was read: off it goes.
@@ -230,15 +272,54 @@ impl Replica {
         if run.id != run_id {
             return;
         }
-        let Stage::Scanning { after: last, reading, read_all, in_flight } = &mut run.stage else {
+        let Stage::Scanning { cursor, reading, read_all, in_flight } = &mut run.stage else {
             return;
         };
         let through = if more { records.last().map(|it| it.key.clone()) } else { None };
         *reading = false;
         *read_all = through.is_none();
         *in_flight += 1;
-        last.clone_from(&through);
+        *cursor = Cursor::Records(through.clone());
         let message = PeerMessage::CopyChunk { set, run: run_id, after, through, read_at, records };
+        ctx.effect(WorkerEffect::SendPeer { link, lane: Lane::Bulk(set), message });
+        self.read_next_chunk(ctx, learner);
+    }
+
+    /// Changes were looked up: off they go, or everything if they are not known any more.
+    pub(super) fn send_changes(
+        &mut self,
+        ctx: &mut Context<'_>,
+        (learner, run_id): (Member, RunId),
+        after: Op,
+        read_at: Op,
+        found: Option<Changes>,
+    ) {
+        let set = self.set;
+        let Role::Primary(primary) = &mut self.role else { return };
+        let Some(follower) = primary.followers.entry(&learner) else { return };
+        let (Some(link), Some(run)) = (follower.link, &mut follower.run) else { return };
+        if run.id != run_id {
+            return;
+        }
+        let Stage::Scanning { cursor, reading, read_all, in_flight } = &mut run.stage else {
+            return;
+        };
+        *reading = false;
+        let Some(Changes { records, mut deleted, through: ends }) = found else {
+            *cursor = Cursor::Records(None);
+            return self.read_next_chunk(ctx, learner);
+        };
+        if planted(Mutant::ChangesWithoutDeletes) {
+            deleted.clear();
+        }
+        let last = records.last().map(|it| &it.key).or(deleted.last()).cloned();
+        let through = if ends < run.fed_from { last } else { None };
+        *read_all = through.is_none();
+        *in_flight += 1;
+        *cursor = Cursor::Changes(ends);
+        let run = run_id;
+        let message =
+            PeerMessage::CopyChanges { set, run, after, ends, through, read_at, records, deleted };
         ctx.effect(WorkerEffect::SendPeer { link, lane: Lane::Bulk(set), message });
         self.read_next_chunk(ctx, learner);
     }

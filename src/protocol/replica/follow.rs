@@ -10,7 +10,8 @@ use crate::protocol::effect::{Lane, Note, WorkerEffect};
 use crate::protocol::message::{DedupSnapshot, LeaseAsk, PeerMessage};
 use crate::protocol::mutants::{Mutant, planted};
 use crate::protocol::types::{
-    Configuration, Entry, Epoch, Key, LinkId, Member, Op, Record, Revision, RunId,
+    Changes, Configuration, Entry, Epoch, Key, LinkId, Member, Op, Position, Record, Revision,
+    RunId,
 };
 
 /// What both kinds of followers keep of the primary that they follow.
@@ -39,17 +40,37 @@ pub struct Secondary {
     pub following: Following,
 }
 
+/// What the chunks of a run covered so far, without gaps.
+#[derive(Clone, Debug, Eq, PartialEq, Hash)]
+pub enum Covered {
+    Nothing,
+    /// The keys up to this one.
+    Keys(Key),
+    /// The changes above the base up to this op.
+    Changes(Op),
+}
+
 /// A learner's state.
 #[derive(Clone, Debug, Eq, PartialEq, Hash)]
 pub struct Learner {
     pub primary: Member,
     pub run: RunId,
-    /// The end of what the chunks covered so far, without gaps.
-    pub covered: Option<Key>,
+    pub covered: Covered,
     pub complete: bool,
     /// The primary was told so.
     pub reported: bool,
     pub following: Following,
+}
+
+impl Covered {
+    /// Whether a chunk of the keys after `after` goes on from here. One from the first key on is
+    /// sent also where changes turned out not to be known.
+    fn joins(&self, after: Option<&Key>) -> bool {
+        match self {
+            Covered::Nothing | Covered::Changes(_) => after.is_none(),
+            Covered::Keys(covered) => after == Some(covered),
+        }
+    }
 }
 
 impl Replica {
@@ -309,11 +330,15 @@ impl Replica {
         if (!known || member) && !takes_any {
             return ctx.misbehaved(peer, link, "a copy run to a member");
         }
-        self.start_as_learner(ctx, committed, dedup);
+        let base = self.start_as_learner(ctx, committed, dedup);
+        if let Some(base) = base {
+            let message = PeerMessage::RunBase { set: self.set, run, base };
+            ctx.effect(WorkerEffect::SendPeer { link, lane: Lane::Set(self.set), message });
+        }
         self.role = Role::Learner(Learner {
             primary: peer,
             run,
-            covered: None,
+            covered: Covered::Nothing,
             complete: false,
             reported: false,
             following: Following { link: Some(link), accepted: committed, due: Some(ask) },
@@ -353,22 +378,64 @@ impl Replica {
                 let known = (learner.run == run || planted(Mutant::StaleChunk))
                     && learner.primary == peer
                     && !learner.complete
-                    && (learner.covered == after || planted(Mutant::StaleChunk));
-                if known && through.is_some() {
-                    learner.covered.clone_from(&through);
+                    && (learner.covered.joins(after.as_ref()) || planted(Mutant::StaleChunk));
+                if let Some(through) = through.as_ref().filter(|_| known) {
+                    learner.covered = Covered::Keys(through.clone());
                 }
                 known
             }
             Role::Primary(_) | Role::Secondary(_) | Role::Outside => false,
         };
         if !known {
-            let message = PeerMessage::RunLost { set, run };
-            return ctx.effect(WorkerEffect::SendPeer { link, lane: Lane::Set(set), message });
+            return self.lose_run(ctx, link, run);
         }
         self.settle_at = self.settle_at.max(Some(read_at));
         let read_at = if planted(Mutant::CopyOverwrites) { Op(u64::MAX) } else { read_at };
         let read_at = Revision { loss_epoch, op: read_at };
         ctx.effect(WorkerEffect::StoreChunk { set, run, after, through, read_at, records });
+    }
+
+    /// What the keys are that writes changed, as of `read_at`: those above the base of this run, or
+    /// above what came so far.
+    pub(super) fn on_copy_changes(
+        &mut self,
+        ctx: &mut Context<'_>,
+        (peer, link): (Member, LinkId),
+        run: RunId,
+        (after, through): (Op, Option<Key>),
+        read_at: Op,
+        changes: Changes,
+    ) {
+        let (set, base) = (self.set, self.base);
+        let Position { loss_epoch, .. } = self.position();
+        let Changes { records, deleted, through: ends } = changes;
+        let known = match &mut self.role {
+            Role::Learner(it) if it.run == run && it.primary == peer && !it.complete => {
+                let joins = match it.covered {
+                    Covered::Nothing => base == Some(after),
+                    Covered::Changes(covered) => covered == after,
+                    Covered::Keys(_) => false,
+                };
+                if joins {
+                    it.covered = Covered::Changes(ends);
+                }
+                joins
+            }
+            Role::Learner(_) | Role::Primary(_) | Role::Secondary(_) | Role::Outside => false,
+        };
+        if !known {
+            return self.lose_run(ctx, link, run);
+        }
+        self.settle_at = self.settle_at.max(Some(read_at));
+        let read_at = Revision { loss_epoch, op: read_at };
+        let effect = WorkerEffect::StoreChanges { set, run, through, read_at, records, deleted };
+        ctx.effect(effect);
+    }
+
+    fn lose_run(&self, ctx: &mut Context<'_>, link: LinkId, run: RunId) {
+        let set = self.set;
+        let message = PeerMessage::RunLost { set, run };
+        ctx.effect(WorkerEffect::SendPeer { link, lane: Lane::Set(set), message });
     }
 
     /// The engine stored a chunk.
@@ -380,6 +447,7 @@ impl Replica {
         }
         if through.is_none() {
             learner.complete = true;
+            self.base = None;
             self.whole_from = self.settle_at.or(Some(self.log.committed()));
             ctx.note(Note::RunEnded { set, learner: ctx.me, complete: true });
             self.remember(ctx);

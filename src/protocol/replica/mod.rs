@@ -37,7 +37,7 @@ use super::message::{Activity, LeaseAsk, PeerMessage, ProbeReport, SetReport, To
 use super::mutants::{Mutant, planted};
 use super::time::{Span, Time};
 use super::timing::Timing;
-use super::types::{Configuration, Epoch, KeySet, LinkId, Member, Op, Position, Revision};
+use super::types::{Changes, Configuration, Epoch, KeySet, LinkId, Member, Op, Position, Revision};
 use super::view::View;
 use crate::protocol::dedup::Dedup;
 use follow::{Learner, Secondary};
@@ -134,6 +134,9 @@ pub struct Replica {
     /// What it holds is a copy once its log reaches this op: it was a member from the set's
     /// beginning, or its copy run was complete. What a run wiped and did not finish is none.
     whole_from: Option<Op>,
+    /// Its records are those of the set at this op, or newer: what copy runs that did not end
+    /// brought. None where `whole_from` says more.
+    base: Option<Op>,
     /// It came back with its predecessor's log, and has not learned what became of it.
     inherits: bool,
     memory: Memory,
@@ -153,6 +156,7 @@ impl Replica {
             dedup: Dedup::default(),
             bonds: Bonds::default(),
             whole_from: None,
+            base: None,
             inherits: false,
             memory: Memory::default(),
             settle_at: None,
@@ -350,6 +354,20 @@ impl Replica {
             }
             PeerMessage::ChunkStored { run, through, .. } => {
                 self.on_chunk_acknowledged(ctx, sender, run, through.as_ref());
+            }
+            PeerMessage::RunBase { run, base, .. } => self.on_run_base(sender, run, base),
+            PeerMessage::CopyChanges {
+                run,
+                after,
+                ends,
+                through,
+                read_at,
+                records,
+                deleted,
+                ..
+            } => {
+                let changes = Changes { records, deleted, through: ends };
+                self.on_copy_changes(ctx, sender, run, (after, through), read_at, changes);
             }
             PeerMessage::RunLost { run, .. } => self.on_run_lost(ctx, peer, run),
             PeerMessage::Beacon { .. } | PeerMessage::Grant { .. } => {

@@ -60,6 +60,7 @@ impl Replica {
         self.log = Log::default();
         self.dedup = Dedup::default();
         self.whole_from = member.then_some(Op(0));
+        self.base = None;
         self.settle_at = None;
         self.clear(ctx);
     }
@@ -206,18 +207,40 @@ impl Replica {
         ctx.wishes.followers_changed = true;
     }
 
-    /// Makes room for a copy: an outsider's old copy counts for nothing.
+    /// The op up to which an outsider's old copy is one: what it has above its committed point
+    /// may never have been committed.
+    fn base_of_run(&self) -> Option<Op> {
+        let committed = self.log.committed();
+        if planted(Mutant::BaseFromPrepared) && self.is_whole() {
+            return Some(self.log.prepared());
+        }
+        if self.whole_from.is_some_and(|from| from <= committed) {
+            Some(committed)
+        } else {
+            self.base
+        }
+    }
+
+    /// Makes room for a copy of what was committed up to there. Answers the op up to which what is
+    /// here is a copy; if it is none, it is wiped.
     pub(super) fn start_as_learner(
         &mut self,
         ctx: &mut Context<'_>,
         committed: Op,
         dedup: DedupSnapshot,
-    ) {
+    ) -> Option<Op> {
+        self.base = self.base_of_run().filter(|&base| base <= committed);
         self.whole_from = None;
         self.log = Log::starting_at(committed);
         self.dedup = Dedup::from_snapshot(dedup);
         self.settle_at = Some(committed);
         self.remember(ctx);
-        self.clear(ctx);
+        if self.base.is_some() {
+            let (set, dedup) = (self.set, self.dedup.snapshot());
+            ctx.effect(WorkerEffect::Rebase { set, at: committed, dedup });
+        } else {
+            self.clear(ctx);
+        }
+        self.base
     }
 }

@@ -369,6 +369,9 @@ impl Machine for Worker {
             WorkerInput::ReadDone { set, token, key, found } => {
                 self.with(set, now, effects, |it, ctx| it.on_read_done(ctx, token, key, found));
             }
+            WorkerInput::ChangesDone { set, token, found } => {
+                self.with(set, now, effects, |it, ctx| it.on_changes_done(ctx, token, found));
+            }
             WorkerInput::RangeDone { set, token, records, more } => {
                 self.with(set, now, effects, |it, ctx| it.on_range_done(ctx, token, records, more));
             }

@@ -116,7 +116,9 @@ fn set_of(message: &PeerMessage) -> KeySet {
         | PeerMessage::RunStart { set, .. }
         | PeerMessage::CopyChunk { set, .. }
         | PeerMessage::ChunkStored { set, .. }
-        | PeerMessage::RunLost { set, .. } => *set,
+        | PeerMessage::RunLost { set, .. }
+        | PeerMessage::RunBase { set, .. }
+        | PeerMessage::CopyChanges { set, .. } => *set,
         PeerMessage::Beacon { .. } | PeerMessage::Grant { .. } => KeySet(u16::MAX),
     }
 }

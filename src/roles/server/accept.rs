@@ -148,7 +148,10 @@ impl FrameHandler for BulkReader {
         let (Some(driver), Some(peer)) = (&self.driver, self.peer) else {
             return Err(CloseReason::Misbehaved("a message to the sending side of a bulk link"));
         };
-        if !matches!(message, PeerMessage::CopyChunk { .. }) {
+        let is_chunk = |it: &PeerMessage| {
+            matches!(it, PeerMessage::CopyChunk { .. } | PeerMessage::CopyChanges { .. })
+        };
+        if !is_chunk(&message) {
             return Err(CloseReason::Misbehaved("anything but a chunk on a bulk link"));
         }
         // Without its replication link a run is over anyway.

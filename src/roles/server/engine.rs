@@ -102,6 +102,10 @@ fn perform_in_memory(engine: &mut MemoryEngine, effect: WorkerEffect) -> Option<
             let (records, more) = (page.records, page.more);
             return Some(WorkerInput::RangeDone { set, token, records, more });
         }
+        WorkerEffect::ReadChanges { set, token, span, items_max, bytes_max } => {
+            let found = engine.changes(set, span, items_max, bytes_max);
+            return Some(WorkerInput::ChangesDone { set, token, found });
+        }
         WorkerEffect::Append { set, entries } => {
             let through = entries.last()?.op;
             return Some(WorkerInput::Appended { set, through });
@@ -117,7 +121,12 @@ fn perform_in_memory(engine: &mut MemoryEngine, effect: WorkerEffect) -> Option<
             return Some(WorkerInput::ChunkStored { set, run, through });
         }
         WorkerEffect::DropTombstones { set } => engine.drop_tombstones(set),
-        WorkerEffect::Clear { set, .. } => engine.clear(set),
+        WorkerEffect::StoreChanges { set, run, through, read_at, records, deleted } => {
+            engine.store_changes(set, read_at, &records, &deleted);
+            return Some(WorkerInput::ChunkStored { set, run, through });
+        }
+        WorkerEffect::Clear { set, at, .. } => engine.clear(set, at),
+        WorkerEffect::Rebase { set, at, .. } => engine.rebase(set, at),
         // Nobody inherits what is in memory, so that there is nothing to wait for.
         WorkerEffect::Remember { set, number, .. } => {
             return Some(WorkerInput::Remembered { set, number });

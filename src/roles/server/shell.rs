@@ -233,10 +233,13 @@ impl Shell<Worker> for ServerShell {
             WorkerEffect::Reply { ticket, answer } => self.reply(ticket, &answer),
             effect @ (WorkerEffect::Read { .. }
             | WorkerEffect::ReadRange { .. }
+            | WorkerEffect::ReadChanges { .. }
             | WorkerEffect::Append { .. }
             | WorkerEffect::Cut { .. }
             | WorkerEffect::Apply { .. }
             | WorkerEffect::StoreChunk { .. }
+            | WorkerEffect::StoreChanges { .. }
+            | WorkerEffect::Rebase { .. }
             | WorkerEffect::DropTombstones { .. }
             | WorkerEffect::Clear { .. }
             | WorkerEffect::Remember { .. }) => {

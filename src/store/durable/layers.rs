@@ -16,7 +16,8 @@ use bytes::Bytes;
 
 use super::base::{Base, BaseError};
 use super::overlay::{Changed, Overlay, Span};
-use crate::protocol::types::{Change, Entry, Key, KeySet, Record, Revision, Value};
+use crate::protocol::types::{Change, Changes, Entry, Key, KeySet, Op, Record, Revision, Value};
+use crate::store::trail::Trail;
 use crate::store::{ChunkRange, Page};
 
 /// Records of the base that a walk reads at a time.
@@ -32,6 +33,8 @@ pub struct Layers {
     pub base: Arc<dyn Base>,
     /// Deletes while a copy runs, by key set: chunks that are older must not undo them.
     tombstones: Vec<Tombstones>,
+    /// Keys that the latest writes changed, by key set.
+    trails: Vec<Trail>,
 }
 
 impl Layers {
@@ -39,7 +42,8 @@ impl Layers {
     pub fn new(key_sets: u16, base: Arc<dyn Base>) -> Layers {
         let count = usize::from(key_sets);
         let tombstones = vec![Tombstones::new(); count];
-        Layers { recent: Overlay::new(count), frozen: None, base, tombstones }
+        let trails = vec![Trail::default(); count];
+        Layers { recent: Overlay::new(count), frozen: None, base, tombstones, trails }
     }
 
     /// Freezes the recent changes for a checkpoint.
@@ -100,6 +104,21 @@ impl Layers {
         Ok(page)
     }
 
+    /// As `Engine::changes`.
+    ///
+    /// # Errors
+    /// The base can not be read.
+    pub fn changes(
+        &self,
+        set: KeySet,
+        span: (Op, Op),
+        items_max: u32,
+        bytes_max: u32,
+    ) -> Result<Option<Changes>, BaseError> {
+        let trail = &self.trails[usize::from(set.0)];
+        trail.changes(span, (items_max, bytes_max), |key| self.get(set, key))
+    }
+
     /// As `Engine::apply`.
     ///
     /// # Errors
@@ -111,6 +130,7 @@ impl Layers {
         entry: &Entry,
         keep_tombstone: bool,
     ) -> Result<(), BaseError> {
+        self.trails[usize::from(set.0)].push(revision.op, &entry.key);
         if keep_tombstone && self.revision(set, &entry.key)?.is_some_and(|own| revision <= own) {
             return Ok(());
         }
@@ -140,6 +160,7 @@ impl Layers {
         read_at: Revision,
         records: &[Record],
     ) -> Result<(), BaseError> {
+        self.trails[usize::from(set.0)].forget(read_at.op);
         for (key, revision) in self.outdated(set, range, read_at)? {
             self.tombstones[usize::from(set.0)].remove(&key[..]);
             self.recent.put(set, &key, None, revision);
@@ -148,6 +169,29 @@ impl Layers {
             // What is left of the range is newer than the chunk.
             if self.revision(set, &record.key)?.is_none() {
                 self.recent.put(set, &record.key, Some(&record.value), record.revision);
+            }
+        }
+        Ok(())
+    }
+
+    /// As `Engine::store_changes`.
+    ///
+    /// # Errors
+    /// The base can not be read.
+    pub fn store_changes(
+        &mut self,
+        set: KeySet,
+        read_at: Revision,
+        records: &[Record],
+        deleted: &[Key],
+    ) -> Result<(), BaseError> {
+        self.trails[usize::from(set.0)].forget(read_at.op);
+        let puts = records.iter().map(|it| (&it.key, Some(&it.value[..]), it.revision));
+        let deletes = deleted.iter().map(|key| (key, None, read_at));
+        for (key, value, revision) in puts.chain(deletes) {
+            if self.revision(set, key)?.is_none_or(|own| own <= read_at) {
+                self.tombstones[usize::from(set.0)].remove(&key[..]);
+                self.recent.put(set, key, value, revision);
             }
         }
         Ok(())
@@ -167,9 +211,16 @@ impl Layers {
         self.tombstones[usize::from(set.0)].clear();
     }
 
-    pub fn clear(&mut self, set: KeySet) {
+    /// As `Engine::clear`.
+    pub fn clear(&mut self, set: KeySet, at: Op) {
         self.drop_tombstones(set);
         self.recent.clear(set);
+        self.rebase(set, at);
+    }
+
+    /// As `Engine::rebase`; also where a restart knows no earlier changes.
+    pub fn rebase(&mut self, set: KeySet, at: Op) {
+        self.trails[usize::from(set.0)].restart(at);
     }
 
     /// The revision of the key's record or tombstone.

@@ -158,6 +158,7 @@ impl DurableEngine {
             let (inheritance, tombstones) = decoded.map_err(|_| wrong("does not decode"))?;
             *kept = Kept::from_inheritance(inheritance);
             replay.layers.restore_tombstones(set, tombstones);
+            replay.layers.rebase(set, kept.committed());
         }
         let mut failure = None;
         let log_from = meta.log_from.max(1);
@@ -224,6 +225,10 @@ impl DurableEngine {
                 let (records, more) = (page.records, page.more);
                 return Ok(Some(WorkerInput::RangeDone { set, token, records, more }));
             }
+            WorkerEffect::ReadChanges { set, token, span, items_max, bytes_max } => {
+                let found = layers.changes(set, span, items_max, bytes_max)?;
+                return Ok(Some(WorkerInput::ChangesDone { set, token, found }));
+            }
             WorkerEffect::Append { set, entries } => {
                 if let Some(last) = entries.last() {
                     self.wait(WorkerInput::Appended { set, through: last.op });
@@ -238,8 +243,13 @@ impl DurableEngine {
                 layers.store_chunk(set, range, read_at, &records)?;
                 self.wait(WorkerInput::ChunkStored { set, run, through });
             }
+            WorkerEffect::StoreChanges { set, run, through, read_at, records, deleted } => {
+                layers.store_changes(set, read_at, &records, &deleted)?;
+                self.wait(WorkerInput::ChunkStored { set, run, through });
+            }
             WorkerEffect::DropTombstones { set } => layers.drop_tombstones(set),
-            WorkerEffect::Clear { set, .. } => layers.clear(set),
+            WorkerEffect::Clear { set, at, .. } => layers.clear(set, at),
+            WorkerEffect::Rebase { set, at, .. } => layers.rebase(set, at),
             WorkerEffect::Remember { set, number, .. } => {
                 self.wait(WorkerInput::Remembered { set, number });
             }
@@ -362,8 +372,15 @@ impl Replay {
             }
             LogRecord::DropTombstones { set } => layers.drop_tombstones(set),
             LogRecord::Clear { set, at, dedup } => {
-                layers.clear(set);
-                sets[place(set)].clear(at, dedup);
+                layers.clear(set, at);
+                sets[place(set)].restart(at, dedup);
+            }
+            LogRecord::Rebase { set, at, dedup } => {
+                layers.rebase(set, at);
+                sets[place(set)].restart(at, dedup);
+            }
+            LogRecord::Changes { set, read_at, records, deleted } => {
+                layers.store_changes(set, read_at, &records, &deleted)?;
             }
             LogRecord::Remember { set, standing } => sets[place(set)].remember(standing),
         }

@@ -51,6 +51,19 @@ pub enum LogRecord {
         set: KeySet,
         standing: Standing,
     },
+    /// As `Clear`, and the records stay.
+    Rebase {
+        set: KeySet,
+        at: Op,
+        dedup: DedupSnapshot,
+    },
+    /// These keys became what they were at `read_at`, where nothing newer was there.
+    Changes {
+        set: KeySet,
+        read_at: Revision,
+        records: Vec<Record>,
+        deleted: Vec<Key>,
+    },
 }
 
 impl LogRecord {
@@ -81,6 +94,17 @@ impl LogRecord {
             WorkerEffect::Clear { set, at, dedup } => {
                 LogRecord::Clear { set: *set, at: *at, dedup: dedup.clone() }
             }
+            WorkerEffect::Rebase { set, at, dedup } => {
+                LogRecord::Rebase { set: *set, at: *at, dedup: dedup.clone() }
+            }
+            WorkerEffect::StoreChanges { set, read_at, records, deleted, .. } => {
+                LogRecord::Changes {
+                    set: *set,
+                    read_at: *read_at,
+                    records: records.clone(),
+                    deleted: deleted.clone(),
+                }
+            }
             WorkerEffect::Remember { set, standing, number: _ } => {
                 LogRecord::Remember { set: *set, standing: standing.clone() }
             }
@@ -99,7 +123,9 @@ impl LogRecord {
             | LogRecord::Chunk { set, .. }
             | LogRecord::DropTombstones { set }
             | LogRecord::Clear { set, .. }
-            | LogRecord::Remember { set, .. } => Some(set),
+            | LogRecord::Remember { set, .. }
+            | LogRecord::Rebase { set, .. }
+            | LogRecord::Changes { set, .. } => Some(set),
         }
     }
 

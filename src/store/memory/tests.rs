@@ -158,7 +158,7 @@ fn random_operations_equal_the_model() {
             let at = revision(dice.below(40) + 1);
             match dice.below(20) {
                 0 => {
-                    engine.clear(SET);
+                    engine.clear(SET, Op(0));
                     model.0.clear();
                 }
                 1 => {

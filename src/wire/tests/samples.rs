@@ -262,6 +262,20 @@ fn peers() -> Vec<(&'static str, PeerMessage)> {
             "peer.grant",
             PeerMessage::Grant { number: 4, sent: ASK.sent, sets: vec![(set, epoch, Op(1_000))] },
         ),
+        ("peer.run_base", PeerMessage::RunBase { set, run, base: Op(900) }),
+        (
+            "peer.copy_changes",
+            PeerMessage::CopyChanges {
+                set,
+                run,
+                after: Op(900),
+                ends: Op(950),
+                through: Some(bytes("z")),
+                read_at: Op(999),
+                records: vec![record()],
+                deleted: vec![bytes("y")],
+            },
+        ),
     ]
 }
 

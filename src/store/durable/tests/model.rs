@@ -50,8 +50,15 @@ impl Model {
             }
             WorkerEffect::DropTombstones { set } => self.store.drop_tombstones(set),
             WorkerEffect::Clear { set, at, dedup } => {
-                self.store.clear(set);
-                self.kept(set).clear(at, dedup);
+                self.store.clear(set, at);
+                self.kept(set).restart(at, dedup);
+            }
+            WorkerEffect::Rebase { set, at, dedup } => {
+                self.store.rebase(set, at);
+                self.kept(set).restart(at, dedup);
+            }
+            WorkerEffect::StoreChanges { set, read_at, records, deleted, .. } => {
+                self.store.store_changes(set, read_at, &records, &deleted);
             }
             WorkerEffect::Remember { set, standing, .. } => self.kept(set).remember(standing),
             other => panic!("{other:?} is never drawn"),
@@ -82,7 +89,13 @@ impl Model {
 pub struct Generator {
     sets: Vec<Progress>,
     numbers: u64,
+    /// Kinds of effects; the last ones are those of a copy by difference.
+    kinds: u64,
 }
+
+/// All kinds, and those that were drawn before copies by difference.
+pub const KINDS: u64 = 19;
+pub const KINDS_WITHOUT_CHANGES: u64 = 16;
 
 #[derive(Clone, Default)]
 struct Progress {
@@ -94,23 +107,23 @@ struct Progress {
 
 impl Generator {
     /// Goes on from what a restart found.
-    pub fn of(model: &Model) -> Generator {
+    pub fn of(model: &Model, kinds: u64) -> Generator {
         let progress = |it: Inheritance| Progress {
             epoch: it.window.last().map_or(it.committed_epoch, |entry| entry.epoch).0 + 1,
             committed: it.committed.0,
             window: it.window,
             copying: false,
         };
-        Generator { sets: model.inheritances().map(progress).collect(), numbers: 0 }
+        Generator { sets: model.inheritances().map(progress).collect(), numbers: 0, kinds }
     }
 
-    pub fn effect(&mut self, dice: &mut Dice, _all: &Model) -> WorkerEffect {
+    pub fn effect(&mut self, dice: &mut Dice) -> WorkerEffect {
         let index = dice.below(u64::from(KEY_SETS)) as usize;
         let set = KeySet(index as u16);
         self.numbers += 1;
         let number = self.numbers;
         let progress = &mut self.sets[index];
-        match dice.below(16) {
+        match dice.below(self.kinds) {
             0..=5 => progress.append(dice, set, number),
             6..=10 if !progress.window.is_empty() => progress.apply(set),
             11 => {
@@ -126,6 +139,13 @@ impl Generator {
                 let dedup = DedupSnapshot { horizon: Op(dice.below(3)), records: Vec::new() };
                 WorkerEffect::Clear { set, at: Op(progress.committed), dedup }
             }
+            16 if progress.window.is_empty() => {
+                *progress = Progress { copying: true, ..progress.clone() };
+                progress.committed += dice.below(3);
+                let dedup = DedupSnapshot { horizon: Op(dice.below(3)), records: Vec::new() };
+                WorkerEffect::Rebase { set, at: Op(progress.committed), dedup }
+            }
+            17 | 18 if progress.copying => progress.changes(dice, set),
             13 | 14 if progress.copying => progress.chunk(dice, set),
             15 if progress.copying => {
                 progress.copying = false;
@@ -196,10 +216,8 @@ impl Progress {
         WorkerEffect::Apply { set, revision: self.revision(), entry, keep_tombstone }
     }
 
-    fn chunk(&self, dice: &mut Dice, set: KeySet) -> WorkerEffect {
-        let mut ends = [key(dice), key(dice)];
-        ends.sort_unstable();
-        let [after, through] = ends.map(|end| (dice.below(4) > 0).then_some(end));
+    /// Records as of an op, and that op.
+    fn records(&self, dice: &mut Dice) -> (Vec<Record>, Revision) {
         let read_at = self.committed.saturating_sub(dice.below(4));
         let read_at = Revision { loss_epoch: LossEpoch(0), op: Op(read_at) };
         let mut keys: Vec<Bytes> = (0..dice.below(5)).map(|_| key(dice)).collect();
@@ -209,7 +227,22 @@ impl Progress {
             let revision = Revision { op: Op(dice.below(read_at.op.0 + 1)), ..read_at };
             Record { key, value: value(dice), revision }
         });
-        let records = records.collect();
+        (records.collect(), read_at)
+    }
+
+    fn changes(&self, dice: &mut Dice, set: KeySet) -> WorkerEffect {
+        let (records, read_at) = self.records(dice);
+        let drawn = (0..dice.below(4)).map(|_| key(dice));
+        let deleted = drawn.filter(|key| records.iter().all(|it| it.key != key)).collect();
+        let (run, through) = (RunId(1), None);
+        WorkerEffect::StoreChanges { set, run, through, read_at, records, deleted }
+    }
+
+    fn chunk(&self, dice: &mut Dice, set: KeySet) -> WorkerEffect {
+        let mut ends = [key(dice), key(dice)];
+        ends.sort_unstable();
+        let [after, through] = ends.map(|end| (dice.below(4) > 0).then_some(end));
+        let (records, read_at) = self.records(dice);
         WorkerEffect::StoreChunk { set, run: RunId(1), after, through, read_at, records }
     }
 }

@@ -67,6 +67,9 @@ pub fn reach(mutant: Mutant) -> Reach {
             "names a member that never answers: nothing is served wrongly, nor is anything written",
         ),
         Mutant::SuspectsAtOnce => Out("moves roles for no reason, and that is all it breaks"),
+        Mutant::BaseFromPrepared | Mutant::ChangesWithoutDeletes => {
+            Out("needs a member that is removed and added again: too many steps")
+        }
         Mutant::DelayedRemoval => Out(
             "needs the production metaserver, a link cut and mended, and a question in between: \
              too many steps",

@@ -148,6 +148,8 @@ impl World {
             | PeerMessage::RunStart { .. }
             | PeerMessage::CopyChunk { .. }
             | PeerMessage::ChunkStored { .. }
+            | PeerMessage::CopyChanges { .. }
+            | PeerMessage::RunBase { .. }
             | PeerMessage::RunLost { .. }
             | PeerMessage::Beacon { .. } => false,
         }

@@ -56,6 +56,7 @@ impl Hash for Node {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
         let Node { member, process, worker, engine, estate: _, .. } = self;
         (member, process, worker, engine).hash(hasher);
+        engine.trails().for_each(|trail| trail.hash(hasher));
         (&self.wanted, &self.unanswered, self.viewed, &self.reading).hash(hasher);
     }
 }
@@ -268,10 +269,13 @@ impl World {
             | WorkerEffect::HeldUp { .. } => {}
             WorkerEffect::Read { .. }
             | WorkerEffect::ReadRange { .. }
+            | WorkerEffect::ReadChanges { .. }
             | WorkerEffect::Append { .. }
             | WorkerEffect::Cut { .. }
             | WorkerEffect::Apply { .. }
             | WorkerEffect::StoreChunk { .. }
+            | WorkerEffect::StoreChanges { .. }
+            | WorkerEffect::Rebase { .. }
             | WorkerEffect::DropTombstones { .. }
             | WorkerEffect::Remember { .. }
             | WorkerEffect::Clear { .. } => self.perform_store(server, process, effect, inputs),
@@ -313,7 +317,7 @@ impl World {
     ) {
         let Some(node) = self.node_mut(server) else { return };
         if let Some(estate) = &mut node.estate
-            && !matches!(effect, WorkerEffect::Read { .. } | WorkerEffect::ReadRange { .. })
+            && !effect.is_read()
         {
             estate.write(&effect);
             estate.sync_all();
@@ -333,6 +337,10 @@ impl World {
                 let page = engine.range(set, &prefix, after.as_deref(), items_max, bytes_max);
                 let (records, more) = (page.records, page.more);
                 inputs.push_back(WorkerInput::RangeDone { set, token, records, more });
+            }
+            WorkerEffect::ReadChanges { set, token, span, items_max, bytes_max } => {
+                let found = engine.changes(set, span, items_max, bytes_max);
+                inputs.push_back(WorkerInput::ChangesDone { set, token, found });
             }
             WorkerEffect::Append { set, entries } => {
                 engine.append(set, &entries);
@@ -360,8 +368,18 @@ impl World {
             WorkerEffect::Remember { set, number, .. } => {
                 inputs.push_back(WorkerInput::Remembered { set, number });
             }
-            WorkerEffect::Clear { set, .. } => {
-                engine.clear(set);
+            WorkerEffect::StoreChanges { set, run, through, read_at, records, deleted } => {
+                engine.store_changes(set, read_at, &records, &deleted);
+                let (first, last) = (false, through.is_none());
+                self.learn(&Fact::Chunk { process, set, read_at, first, last });
+                inputs.push_back(WorkerInput::ChunkStored { set, run, through });
+            }
+            WorkerEffect::Rebase { set, at, .. } => {
+                engine.rebase(set, at);
+                self.learn(&Fact::Rebased { process, set, at });
+            }
+            WorkerEffect::Clear { set, at, .. } => {
+                engine.clear(set, at);
                 self.learn(&Fact::Cleared { process, set });
             }
             other => unreachable!("{other:?} is no effect on the store"),

@@ -34,6 +34,11 @@ fn message(it: &PeerMessage) -> String {
         PeerMessage::CopyChunk { run, read_at, records, .. } => {
             format!("chunk of {run} with {} records as of {read_at}", records.len())
         }
+        PeerMessage::CopyChanges { run, read_at, records, deleted, .. } => {
+            let changes = records.len() + deleted.len();
+            format!("{changes} changes for {run} as of {read_at}")
+        }
+        PeerMessage::RunBase { run, base, .. } => format!("base of {run} is {base}"),
         PeerMessage::ChunkStored { run, .. } => format!("chunk of {run} stored"),
         PeerMessage::RunLost { run, .. } => format!("{run} is lost"),
         PeerMessage::Beacon { sets, .. } => {
