@@ -26,6 +26,7 @@ Examples:
   tandem --role client import ./src --prefix src/
   tandem --role client wait --ready --timeout 30s
   tandem --role client status --watch 500ms
+  tandem --role client admin backup ./backup-2026-11-26
 
 Exit codes of the client:
   0 done   1 not found, or a comparison failed   2 usage
@@ -209,6 +210,27 @@ enum Admin {
         #[arg(value_parser = member)]
         member: Member,
     },
+    /// Write all keys into DIR, each key set as it is at one revision, while the cluster serves.
+    /// DIR must be empty or new.
+    Backup {
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
+    /// Write the keys of a backup into a cluster that holds none; its key sets and servers may be
+    /// others than those of the backup's cluster.
+    Restore {
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+        /// Also into a cluster that holds keys: those that the backup has are replaced, all others
+        /// stay.
+        #[arg(long)]
+        over: bool,
+    },
+    /// Read all of a backup, and tell what it holds; needs no cluster.
+    VerifyBackup {
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
 }
 
 #[derive(Args, Debug)]
@@ -292,6 +314,9 @@ fn action(command: Command) -> Result<Action, String> {
             sets: sets.set.map_or(ReviveSets::AllLost, |set| ReviveSets::One(KeySet(set))),
         },
         Command::Admin(Admin::Fence { member }) => Action::Fence { member },
+        Command::Admin(Admin::Backup { folder }) => Action::Backup { folder },
+        Command::Admin(Admin::Restore { folder, over }) => Action::Restore { folder, over },
+        Command::Admin(Admin::VerifyBackup { folder }) => Action::VerifyBackup { folder },
         Command::Completions { .. } => return Err("completions need no cluster".to_owned()),
     })
 }

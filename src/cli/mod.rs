@@ -32,9 +32,8 @@ pub fn run() -> ExitCode {
     match invocation {
         Invocation::Meta { config } => serve(&config, meta::run),
         Invocation::Server { config, id } => serve(&config, |config| server::run(config, id)),
-        Invocation::Client { config, request } => {
-            with_config(&config, |config| client::run(config, request))
-        }
+        Invocation::Client { config, request } => client::run_alone(&request)
+            .unwrap_or_else(|| with_config(&config, |config| client::run(config, request))),
         Invocation::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "tandem", &mut io::stdout());
             Exit::Done

@@ -68,6 +68,9 @@ pub(super) fn result_of(operation: &Operation, outcome: Option<Outcome>) -> Resu
     }
 }
 
+/// The name of what is about a whole key set.
+static EVERY_KEY: bytes::Bytes = bytes::Bytes::new();
+
 /// An operation in words, for errors: what it does, and on which name.
 #[derive(Clone, Debug)]
 pub(super) struct Subject {
@@ -85,6 +88,7 @@ impl Subject {
             Operation::Cas { key, .. } => ("cas", key),
             Operation::Incr { key, .. } => ("incr", key),
             Operation::Scan { prefix, .. } => ("scan", prefix),
+            Operation::Changes { .. } => ("read changes of", &EVERY_KEY),
         };
         Subject { verb, name: name.clone(), is_write: operation.is_write() }
     }

@@ -54,6 +54,9 @@ impl fmt::Display for Error {
                 f.write_str(match why {
                     Rejection::NotANumber => "the value is not a 64-bit decimal number",
                     Rejection::Overflow => "the sum does not fit into 64 bits",
+                    Rejection::ChangesForgotten => {
+                        "not all changes since then are known any more: read the whole key set"
+                    }
                 })
             }
             Error::Closed { what, sent: true } => {

@@ -23,13 +23,14 @@ use super::pool::SessionSlot;
 use super::quic::QuicTransport;
 use super::scan::{Scan, ScanOptions};
 use super::shell::{SLOTS_MAX, Shell};
+use super::snapshot::Snapshot;
 use super::transport::{Events, Transport};
 use crate::clock;
 use crate::net::Credentials;
 use crate::protocol::message::{Answer, Expect, MetaAnswer, MetaRequest, Operation};
 use crate::protocol::session::{NotDone, Outcome, SessionSettings};
 use crate::protocol::time::{Span, Time};
-use crate::protocol::types::{Key, SessionId, Value};
+use crate::protocol::types::{Key, KeySet, SessionId, Value};
 use crate::protocol::view::View;
 
 /// A connection to a cluster. Clones share it; it closes when the last handle is dropped.
@@ -378,7 +379,17 @@ impl Session {
         Scan::new(self.clone(), prefix.into(), options)
     }
 
-    pub(super) async fn key_sets(&self) -> Result<u16> {
+    /// Reads one key set as it is at one position, whoever writes to it meanwhile.
+    #[must_use]
+    pub fn snapshot(&self, set: KeySet) -> Snapshot {
+        Snapshot::new(self.clone(), set)
+    }
+
+    /// How many key sets the cluster has.
+    ///
+    /// # Errors
+    /// The metaserver and the servers are silent.
+    pub async fn key_sets(&self) -> Result<u16> {
         let what = "scan".to_owned();
         let view = self.open.client.view(self.timeout.into()).await.map_err(|_| {
             let waiting = crate::protocol::session::Waiting::Primary;

@@ -48,6 +48,7 @@ mod pool;
 mod quic;
 mod scan;
 mod shell;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod transport;
@@ -59,6 +60,7 @@ pub use handle::{Client, Session, block_on};
 pub use options::{CONNECTIONS_MAX, ClientOptions, ConnectError};
 pub use pipeline::{Ended, Pipeline};
 pub use scan::{Scan, ScanOptions};
+pub use snapshot::{Piece, Snapshot};
 pub use transport::{Endpoint, Event, Events, Transport};
 
 pub use crate::protocol::message::{Answer, Expect, Operation};

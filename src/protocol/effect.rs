@@ -284,6 +284,17 @@ impl WorkerEffect {
     }
 }
 
+/// What a copy run sent; nothing where the learner tells.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Hash)]
+pub struct Copied {
+    /// Records, and keys that are no more.
+    pub keys: u64,
+    /// Length of keys and values.
+    pub bytes: u64,
+    /// Only what changed above this op was sent.
+    pub base: Option<Op>,
+}
+
 /// What machines report for the log; the driver words it.
 #[derive(Clone, Debug, Eq, PartialEq, Hash)]
 pub enum Note {
@@ -292,7 +303,7 @@ pub enum Note {
     Resigned { set: KeySet, epoch: super::types::Epoch },
     Adopted { set: KeySet, epoch: super::types::Epoch, role: &'static str },
     RunStarted { set: KeySet, learner: Member },
-    RunEnded { set: KeySet, learner: Member, complete: bool },
+    RunEnded { set: KeySet, learner: Member, complete: bool, copied: Copied },
     Misbehaved { peer: Member, reason: &'static str },
 }
 

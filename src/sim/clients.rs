@@ -159,7 +159,8 @@ impl Pinned {
             | Answer::Written { .. }
             | Answer::Mismatch { .. }
             | Answer::Rejected { .. }
-            | Answer::Page { .. } => self.finish(index, Outcome::Done(answer), effects),
+            | Answer::Page { .. }
+            | Answer::Changes { .. } => self.finish(index, Outcome::Done(answer), effects),
         }
     }
 

@@ -44,7 +44,10 @@ impl Call {
         match self.operation {
             Operation::Put { .. } | Operation::Cas { .. } | Operation::Incr { .. } => true,
             // Equal deletes are not told apart by whoever keeps the books.
-            Operation::Delete { .. } | Operation::Get { .. } | Operation::Scan { .. } => false,
+            Operation::Delete { .. }
+            | Operation::Get { .. }
+            | Operation::Scan { .. }
+            | Operation::Changes { .. } => false,
         }
     }
 }
@@ -189,7 +192,8 @@ impl Repeater {
             | Answer::Absent { .. }
             | Answer::Mismatch { .. }
             | Answer::Rejected { .. }
-            | Answer::Page { .. } => {
+            | Answer::Page { .. }
+            | Answer::Changes { .. } => {
                 // Another attempt that is still on its way may write after this one did not.
                 let outcome = if self.calls[index].open.len() == 1 {
                     Outcome::Done(answer)

@@ -13,7 +13,7 @@ use crate::protocol::message::{
     AckLevel, Answer, Expect, Operation, ReadLevel, Refusal, Rejection, Request,
 };
 use crate::protocol::types::{
-    Configuration, KeySet, Origin, Position, Record, Revision, Value, Written,
+    Configuration, KeySet, Op, Origin, Position, Record, Revision, Value, Written,
 };
 
 /// Bytes that stay where they are in the frame.
@@ -101,6 +101,12 @@ enum OperationHeader<'a> {
         items_max: u32,
         bytes_max: u32,
     },
+    Changes {
+        set: KeySet,
+        after: Revision,
+        items_max: u32,
+        bytes_max: u32,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -145,6 +151,14 @@ enum AnswerHeader<'a> {
     },
     Moved {
         configuration: Option<Configuration>,
+    },
+    Changes {
+        position: Position,
+        ends: Op,
+        #[serde(borrow)]
+        records: Vec<RecordHeader<'a>>,
+        #[serde(borrow)]
+        deleted: Vec<Raw<'a>>,
     },
 }
 
@@ -203,6 +217,9 @@ fn operation_header(operation: &Operation) -> (OperationHeader<'_>, &[u8]) {
             };
             (header, &[])
         }
+        &Operation::Changes { set, after, items_max, bytes_max } => {
+            (OperationHeader::Changes { set, after, items_max, bytes_max }, &[])
+        }
     }
 }
 
@@ -248,6 +265,9 @@ fn operation_of(header: OperationHeader<'_>, frame: &Frame, tail: &[u8]) -> (Ope
             let (prefix, after) = (key_of(prefix), after.map(key_of));
             (Operation::Scan { set, prefix, after, items_max, bytes_max }, false)
         }
+        OperationHeader::Changes { set, after, items_max, bytes_max } => {
+            (Operation::Changes { set, after, items_max, bytes_max }, false)
+        }
     }
 }
 
@@ -275,20 +295,37 @@ fn answer_header(answer: &Answer) -> (AnswerHeader<'_>, &[u8]) {
         Answer::Mismatch { position, found } => AnswerHeader::Mismatch { position, found },
         Answer::Rejected { position, reason } => AnswerHeader::Rejected { position, reason },
         Answer::Page { position, ref records, more } => {
-            let records = records.iter().map(|record| RecordHeader {
-                key: Raw(&record.key),
-                value: Raw(&record.value),
-                revision: record.revision,
-            });
-            AnswerHeader::Page { position, records: records.collect(), more }
+            AnswerHeader::Page { position, records: record_headers(records), more }
         }
         Answer::Refused(ref refusal) => AnswerHeader::Refused(refusal.clone()),
         Answer::Forgotten { position } => AnswerHeader::Forgotten { position },
         Answer::Moved { ref configuration } => {
             AnswerHeader::Moved { configuration: configuration.clone() }
         }
+        Answer::Changes { position, ends, ref records, ref deleted } => {
+            let deleted = deleted.iter().map(|key| Raw(key)).collect();
+            AnswerHeader::Changes { position, ends, records: record_headers(records), deleted }
+        }
     };
     (header, &[])
+}
+
+fn record_headers(records: &[Record]) -> Vec<RecordHeader<'_>> {
+    let headers = records.iter().map(|record| RecordHeader {
+        key: Raw(&record.key),
+        value: Raw(&record.value),
+        revision: record.revision,
+    });
+    headers.collect()
+}
+
+fn records_of(headers: Vec<RecordHeader<'_>>, frame: &Frame) -> Vec<Record> {
+    let record = |header: RecordHeader<'_>| Record {
+        key: header.key.share(frame),
+        value: header.value.share(frame),
+        revision: header.revision,
+    };
+    headers.into_iter().map(record).collect()
 }
 
 /// The answer in `frame`; its keys and values share the frame's memory.
@@ -306,16 +343,15 @@ pub fn decode_answer(frame: &Frame) -> Result<Answer, WireError> {
         AnswerHeader::Mismatch { position, found } => Answer::Mismatch { position, found },
         AnswerHeader::Rejected { position, reason } => Answer::Rejected { position, reason },
         AnswerHeader::Page { position, records, more } => {
-            let records = records.into_iter().map(|record| Record {
-                key: record.key.share(frame),
-                value: record.value.share(frame),
-                revision: record.revision,
-            });
-            Answer::Page { position, records: records.collect(), more }
+            Answer::Page { position, records: records_of(records, frame), more }
         }
         AnswerHeader::Refused(refusal) => Answer::Refused(refusal),
         AnswerHeader::Forgotten { position } => Answer::Forgotten { position },
         AnswerHeader::Moved { configuration } => Answer::Moved { configuration },
+        AnswerHeader::Changes { position, ends, records, deleted } => {
+            let deleted = deleted.into_iter().map(|key| key.share(frame)).collect();
+            Answer::Changes { position, ends, records: records_of(records, frame), deleted }
+        }
     };
     no_tail(frame.kind, tail)?;
     Ok(answer)

@@ -5,11 +5,13 @@
 //! between two named nodes can be cut, one way or both. Whatever a test waits for is a condition
 //! with a deadline (`wait`), never a length of time.
 
+mod backup;
 mod cut;
 mod expiry;
 mod loopback;
 mod network;
 mod power;
+mod rejoin;
 mod steps;
 mod wait;
 mod watch;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::protocol::types::{
-    Configuration, Key, KeySet, Origin, Position, Record, Revision, Value, Written,
+    Configuration, Key, KeySet, Op, Origin, Position, Record, Revision, Value, Written,
 };
 
 /// What a client asks of a key set. Keys and values beyond the limits are refused, typed.
@@ -38,6 +38,14 @@ pub enum Operation {
         items_max: u32,
         bytes_max: u32,
     },
+    /// What the keys of `set` are now that writes after `after` changed, in the order of their
+    /// first change since.
+    Changes {
+        set: KeySet,
+        after: Revision,
+        items_max: u32,
+        bytes_max: u32,
+    },
 }
 
 impl Operation {
@@ -45,7 +53,7 @@ impl Operation {
     #[must_use]
     pub fn is_write(&self) -> bool {
         match self {
-            Operation::Get { .. } | Operation::Scan { .. } => false,
+            Operation::Get { .. } | Operation::Scan { .. } | Operation::Changes { .. } => false,
             Operation::Put { .. }
             | Operation::Delete { .. }
             | Operation::Cas { .. }
@@ -53,7 +61,7 @@ impl Operation {
         }
     }
 
-    /// The key it is about; none for a scan.
+    /// The key it is about; none for a whole key set.
     #[must_use]
     pub fn key(&self) -> Option<&Key> {
         match self {
@@ -62,7 +70,7 @@ impl Operation {
             | Operation::Delete { key }
             | Operation::Cas { key, .. }
             | Operation::Incr { key, .. } => Some(key),
-            Operation::Scan { .. } => None,
+            Operation::Scan { .. } | Operation::Changes { .. } => None,
         }
     }
 
@@ -70,7 +78,7 @@ impl Operation {
     #[must_use]
     pub fn key_set(&self, count: u16) -> KeySet {
         match self {
-            Operation::Scan { set, .. } => *set,
+            Operation::Scan { set, .. } | Operation::Changes { set, .. } => *set,
             Operation::Get { key }
             | Operation::Put { key, .. }
             | Operation::Delete { key }
@@ -181,6 +189,8 @@ pub enum Rejection {
     NotANumber,
     /// `incr` beyond 64 bits.
     Overflow,
+    /// Not all changes since then are known any more.
+    ChangesForgotten,
 }
 
 /// Server to client.
@@ -223,6 +233,14 @@ pub enum Answer {
     Moved {
         configuration: Option<Configuration>,
     },
+    /// The changes up to op `ends`: records, and keys that are no more. There are others if
+    /// `ends` is below the position's op.
+    Changes {
+        position: Position,
+        ends: Op,
+        records: Vec<Record>,
+        deleted: Vec<Key>,
+    },
 }
 
 impl Answer {
@@ -236,6 +254,7 @@ impl Answer {
             | Answer::Mismatch { position, .. }
             | Answer::Rejected { position, .. }
             | Answer::Page { position, .. }
+            | Answer::Changes { position, .. }
             | Answer::Forgotten { position } => Some(*position),
             Answer::Refused(_) | Answer::Moved { .. } => None,
         }

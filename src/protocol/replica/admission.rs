@@ -10,11 +10,11 @@ use super::places::Places;
 use super::primary::{Phase, Primary};
 use super::{Context, Replica, Role};
 use crate::protocol::effect::{ReadToken, Ticket, WorkerEffect};
-use crate::protocol::message::{Answer, Operation, Refusal, Request};
+use crate::protocol::message::{Answer, Operation, Refusal, Rejection, Request};
 use crate::protocol::mutants::{Mutant, planted};
 use crate::protocol::time::Time;
 use crate::protocol::types::{
-    Changes, Entry, Key, LinkId, Member, Op, Origin, Record, Revision, RunId, Value,
+    Changes, Entry, Key, LinkId, Member, Op, Origin, Position, Record, Revision, RunId, Value,
 };
 
 /// A request that is not admitted yet.
@@ -34,7 +34,8 @@ impl Waiting {
             Operation::Get { .. }
             | Operation::Delete { .. }
             | Operation::Incr { .. }
-            | Operation::Scan { .. } => 0,
+            | Operation::Scan { .. }
+            | Operation::Changes { .. } => 0,
         };
         64 + value + self.request.operation.key().map_or(0, Key::len)
     }
@@ -54,7 +55,7 @@ pub enum Waiter {
 pub enum Read {
     /// A client's `get`; `at` is the committed point when it was asked of the store.
     Get { ticket: Ticket, until: Time, at: Op },
-    /// A client's `scan`.
+    /// A client's `scan`, or its question for changes.
     Scan { waiting: Waiting, at: Op },
     /// To evaluate a write.
     Evaluate { waiting: Waiting, at: Op },
@@ -270,7 +271,7 @@ impl Replica {
 
     fn read_for_client(&mut self, ctx: &mut Context<'_>, waiting: Waiting) {
         let at = self.log.committed();
-        let set = self.set;
+        let (set, position) = (self.set, self.position());
         let Role::Primary(primary) = &mut self.role else { return };
         ctx.numbers.token += 1;
         let token = ReadToken(ctx.numbers.token);
@@ -286,6 +287,18 @@ impl Replica {
                     token,
                     prefix: prefix.clone(),
                     after: after.clone(),
+                    items_max: (*items_max).clamp(1, ctx.limits.page_items_max),
+                    bytes_max: (*bytes_max).clamp(1, ctx.limits.page_bytes_max),
+                }
+            }
+            Operation::Changes { after, items_max, bytes_max, .. } => {
+                if after.loss_epoch != position.loss_epoch || after.op > at {
+                    return reject_changes(ctx, waiting.ticket, position);
+                }
+                WorkerEffect::ReadChanges {
+                    set,
+                    token,
+                    span: (after.op, at),
                     items_max: (*items_max).clamp(1, ctx.limits.page_items_max),
                     bytes_max: (*bytes_max).clamp(1, ctx.limits.page_bytes_max),
                 }
@@ -361,9 +374,24 @@ impl Replica {
         token: ReadToken,
         found: Option<Changes>,
     ) {
+        let serves = self.serves_reads(ctx.now, ctx.timing) || planted(Mutant::LeaseCheckedFirst);
+        let mut position = self.position();
         let Role::Primary(primary) = &mut self.role else { return };
-        if let Some(Read::Changes { learner, run, after, at }) = primary.requests.end_read(token) {
-            self.send_changes(ctx, (learner, run), after, at, found);
+        match primary.requests.end_read(token) {
+            Some(Read::Changes { learner, run, after, at }) => {
+                self.send_changes(ctx, (learner, run), after, at, found);
+            }
+            Some(Read::Scan { waiting, at }) if serves => {
+                position.op = at;
+                let ticket = waiting.ticket;
+                let Some(Changes { records, deleted, through: ends }) = found else {
+                    return reject_changes(ctx, ticket, position);
+                };
+                let answer = Answer::Changes { position, ends, records, deleted };
+                ctx.effect(WorkerEffect::Reply { ticket, answer });
+            }
+            Some(Read::Scan { waiting, .. }) => primary.requests.enqueue(ctx, waiting),
+            Some(Read::Get { .. } | Read::Evaluate { .. } | Read::Copy { .. }) | None => {}
         }
     }
 
@@ -429,4 +457,10 @@ impl Replica {
             }
         }
     }
+}
+
+/// Not all changes that were asked for are known.
+fn reject_changes(ctx: &mut Context<'_>, ticket: Ticket, position: Position) {
+    let answer = Answer::Rejected { position, reason: Rejection::ChangesForgotten };
+    ctx.effect(WorkerEffect::Reply { ticket, answer });
 }

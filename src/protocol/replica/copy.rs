@@ -16,7 +16,7 @@ use super::admission::Read;
 use super::log::Log;
 use super::primary::{Follower, Phase};
 use super::{Context, Replica, Role};
-use crate::protocol::effect::{Lane, Note, ReadToken, WorkerEffect};
+use crate::protocol::effect::{Copied, Lane, Note, ReadToken, WorkerEffect};
 use crate::protocol::message::PeerMessage;
 use crate::protocol::mutants::{Mutant, planted};
 use crate::protocol::time::{Span, Time};
@@ -69,6 +69,7 @@ pub struct Run {
     stage: Stage,
     /// When the last chunk was stored, or the scan began.
     moved: Time,
+    copied: Copied,
 }
 
 impl Run {
@@ -76,7 +77,8 @@ impl Run {
         let stage = Stage::Idle { not_before };
         let (started, moved) = (not_before, not_before);
         let (fed_from, base) = (Op(0), None);
-        Run { recovery, id: RunId(0), started, fed_from, base, stage, moved }
+        let copied = Copied::default();
+        Run { recovery, id: RunId(0), started, fed_from, base, stage, moved, copied }
     }
 
     /// The learner was told, so that the live feed may go to it.
@@ -89,9 +91,17 @@ impl Run {
         matches!(self.stage, Stage::Complete { .. })
     }
 
-    /// For explorers: when a chunk was last stored does not count.
+    /// For explorers: when a chunk was last stored does not count, nor what was sent.
     pub fn forget_moved(&mut self) {
         self.moved = super::explore::NO_TIME;
+        self.copied = Copied::default();
+    }
+
+    fn count(&mut self, records: &[Record], deleted: &[Key]) {
+        let bytes = |it: &Record| (it.key.len() + it.value.len()) as u64;
+        self.copied.keys += (records.len() + deleted.len()) as u64;
+        self.copied.bytes += records.iter().map(bytes).sum::<u64>();
+        self.copied.bytes += deleted.iter().map(|key| key.len() as u64).sum::<u64>();
     }
 
     /// For explorers: how long it has been complete does not count.
@@ -171,7 +181,7 @@ impl Replica {
         run.id = RunId(ctx.me.incarnation.0 << 32 | ctx.numbers.run);
         run.stage = Stage::Starting;
         run.started = ctx.now;
-        (run.fed_from, run.base) = (committed, None);
+        (run.fed_from, run.base, run.copied) = (committed, None, Copied::default());
         follower.in_flight.clear();
         follower.in_flight_bytes = 0;
         follower.greeted = false;
@@ -280,6 +290,8 @@ impl Replica {
         *read_all = through.is_none();
         *in_flight += 1;
         *cursor = Cursor::Records(through.clone());
+        run.count(&records, &[]);
+        run.copied.base = None;
         let message = PeerMessage::CopyChunk { set, run: run_id, after, through, read_at, records };
         ctx.effect(WorkerEffect::SendPeer { link, lane: Lane::Bulk(set), message });
         self.read_next_chunk(ctx, learner);
@@ -317,6 +329,8 @@ impl Replica {
         *read_all = through.is_none();
         *in_flight += 1;
         *cursor = Cursor::Changes(ends);
+        run.count(&records, &deleted);
+        run.copied.base = run.base;
         let run = run_id;
         let message =
             PeerMessage::CopyChanges { set, run, after, ends, through, read_at, records, deleted };
@@ -347,7 +361,8 @@ impl Replica {
             return self.read_next_chunk(ctx, learner);
         }
         run.stage = Stage::Complete { since: ctx.now };
-        ctx.note(Note::RunEnded { set, learner, complete: true });
+        let copied = run.copied;
+        ctx.note(Note::RunEnded { set, learner, complete: true, copied });
         self.try_propose(ctx);
     }
 
@@ -381,10 +396,11 @@ impl Replica {
         let Some(follower) = primary.followers.entry(&learner) else { return };
         let Some(run) = &mut follower.run else { return };
         if run.is_started() {
+            let copied = run.copied;
             *run = Run::idle(run.recovery, not_before);
             follower.greeted = false;
             primary.barrier = None;
-            ctx.note(Note::RunEnded { set, learner, complete: false });
+            ctx.note(Note::RunEnded { set, learner, complete: false, copied });
         }
     }
 

@@ -215,6 +215,8 @@ fn verdict(operation: &Operation, found: Found) -> Result<(Change, Written), Ver
             Ok((Change::Put(Bytes::from(new.to_string())), Written::Counter(new)))
         }
         Operation::Put { value, .. } => Ok((Change::Put(value.clone()), Written::Stored)),
-        Operation::Get { .. } | Operation::Scan { .. } => Err(Verdict::Absent),
+        Operation::Get { .. } | Operation::Scan { .. } | Operation::Changes { .. } => {
+            Err(Verdict::Absent)
+        }
     }
 }

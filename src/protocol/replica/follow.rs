@@ -6,7 +6,7 @@
 use std::rc::Rc;
 
 use super::{Context, Replica, Role};
-use crate::protocol::effect::{Lane, Note, WorkerEffect};
+use crate::protocol::effect::{Copied, Lane, Note, WorkerEffect};
 use crate::protocol::message::{DedupSnapshot, LeaseAsk, PeerMessage};
 use crate::protocol::mutants::{Mutant, planted};
 use crate::protocol::types::{
@@ -449,7 +449,8 @@ impl Replica {
             learner.complete = true;
             self.base = None;
             self.whole_from = self.settle_at.or(Some(self.log.committed()));
-            ctx.note(Note::RunEnded { set, learner: ctx.me, complete: true });
+            let copied = Copied::default();
+            ctx.note(Note::RunEnded { set, learner: ctx.me, complete: true, copied });
             self.remember(ctx);
             self.report_complete(ctx);
         } else if let Some(link) = learner.following.link {

@@ -274,6 +274,7 @@ fn fits(operation: &Operation, answer: &Answer) -> bool {
     match (operation, answer) {
         (Operation::Get { .. }, Answer::Found { .. } | Answer::Absent { .. })
         | (Operation::Scan { .. }, Answer::Page { .. })
+        | (Operation::Changes { .. }, Answer::Changes { .. } | Answer::Rejected { .. })
         | (Operation::Delete { .. }, Answer::Absent { .. })
         | (Operation::Cas { .. }, Answer::Mismatch { .. })
         | (Operation::Incr { .. }, Answer::Rejected { .. }) => true,
@@ -292,13 +293,15 @@ fn fits(operation: &Operation, answer: &Answer) -> bool {
             | Operation::Delete { .. }
             | Operation::Cas { .. }
             | Operation::Incr { .. }
-            | Operation::Scan { .. },
+            | Operation::Scan { .. }
+            | Operation::Changes { .. },
             Answer::Found { .. }
             | Answer::Absent { .. }
             | Answer::Written { .. }
             | Answer::Mismatch { .. }
             | Answer::Rejected { .. }
             | Answer::Page { .. }
+            | Answer::Changes { .. }
             | Answer::Refused(_)
             | Answer::Forgotten { .. }
             | Answer::Moved { .. },

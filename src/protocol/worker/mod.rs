@@ -300,7 +300,8 @@ impl Worker {
             Operation::Get { .. }
             | Operation::Delete { .. }
             | Operation::Incr { .. }
-            | Operation::Scan { .. } => None,
+            | Operation::Scan { .. }
+            | Operation::Changes { .. } => None,
         };
         if value.is_some_and(|value| value.len() > self.limits.value_bytes_max as usize) {
             return Err(Refusal::ValueTooLarge { bytes_max: self.limits.value_bytes_max });

@@ -3,6 +3,7 @@
 //! Results go to standard output, words about failures to standard error, and the outcome is the
 //! exit code.
 
+mod backup;
 mod data;
 mod import;
 mod operate;
@@ -97,6 +98,18 @@ pub enum Action {
     Fence {
         member: Member,
     },
+    Backup {
+        folder: PathBuf,
+    },
+    /// With `over`, also where there are keys already.
+    Restore {
+        folder: PathBuf,
+        over: bool,
+    },
+    /// Needs no cluster.
+    VerifyBackup {
+        folder: PathBuf,
+    },
 }
 
 /// A command, by whom, and in which time.
@@ -150,6 +163,17 @@ fn exit_of(error: &Error) -> Exit {
     }
 }
 
+/// Runs a command that needs no cluster; none if this one does.
+#[must_use]
+pub fn run_alone(request: &ClientRequest) -> Option<Exit> {
+    let Action::VerifyBackup { folder } = &request.action else { return None };
+    let failed = |Failure { exit, words }| {
+        eprintln!("tandem: {words}");
+        exit
+    };
+    Some(backup::verify(folder, request.format).unwrap_or_else(failed))
+}
+
 /// Runs one command.
 #[must_use]
 pub fn run(config: &ClusterConfig, request: ClientRequest) -> Exit {
@@ -182,7 +206,10 @@ pub fn run(config: &ClusterConfig, request: ClientRequest) -> Exit {
 
 fn connect(config: &ClusterConfig, request: &ClientRequest) -> Result<Client, ConnectError> {
     let (may, names) = match request.action {
-        Action::Revive { .. } | Action::Fence { .. } => ("admin", config.admins()),
+        Action::Revive { .. }
+        | Action::Fence { .. }
+        | Action::Backup { .. }
+        | Action::Restore { .. } => ("admin", config.admins()),
         _ => ("client", config.clients()),
     };
     let name = match (&request.name, names.first()) {
@@ -214,6 +241,9 @@ fn perform(context: &Context, action: Action) -> Result<Exit, Failure> {
         Action::WaitReady => operate::wait_ready(context),
         Action::Revive { sets } => operate::revive(context, sets),
         Action::Fence { member } => operate::fence(context, member),
+        Action::Backup { folder } => backup::take(context, &folder),
+        Action::Restore { folder, over } => backup::restore(context, &folder, over),
+        Action::VerifyBackup { folder } => backup::verify(&folder, context.format),
     }
 }
 

@@ -15,7 +15,7 @@ use super::worker::Driver;
 use super::{Plan, Report, Reports, dial, memory};
 use crate::driver::Shell;
 use crate::net::{self, CloseReason, Connection, Endpoint};
-use crate::protocol::effect::{Lane, Note, Ticket, WorkerEffect, WorkerInput};
+use crate::protocol::effect::{Copied, Lane, Note, Ticket, WorkerEffect, WorkerInput};
 use crate::protocol::message::{Answer, PeerMessage, ToMeta};
 use crate::protocol::types::{Epoch, KeySet, LinkId, Member, WorkerId};
 use crate::protocol::view::View;
@@ -277,8 +277,9 @@ fn log_note(note: Note) {
         Note::Resigned { set, epoch } => tracing::info!(%set, %epoch, "resigned"),
         Note::Adopted { set, epoch, role } => tracing::info!(%set, %epoch, role, "adopted"),
         Note::RunStarted { set, learner } => tracing::info!(%set, %learner, "copy starts"),
-        Note::RunEnded { set, learner, complete } => {
-            tracing::info!(%set, %learner, complete, "copy ends");
+        Note::RunEnded { set, learner, complete, copied: Copied { keys, bytes, base } } => {
+            let since = base.map(|op| op.0);
+            tracing::info!(%set, %learner, complete, keys, bytes, since, "copy ends");
         }
         Note::Misbehaved { peer, reason } => {
             tracing::error!(%peer, reason, "a peer broke the protocol; its link is closed");

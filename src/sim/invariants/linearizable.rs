@@ -210,6 +210,7 @@ fn fits(what: &Operation, answer: &Answer, state: &State) -> Result<(), &'static
             sum.map(Written::Counter) == Some(*written)
         }
         (Operation::Incr { by, .. }, Answer::Rejected { reason, .. }) => match reason {
+            Rejection::ChangesForgotten => false,
             Rejection::NotANumber => number(found).is_none(),
             Rejection::Overflow => {
                 number(found).is_some_and(|number| number.checked_add(*by).is_none())

@@ -27,7 +27,8 @@ impl Invariant for OnePrimary {
                 | Answer::Absent { position }
                 | Answer::Mismatch { position, .. }
                 | Answer::Rejected { position, .. }
-                | Answer::Page { position, .. } => (process, set, position.epoch),
+                | Answer::Page { position, .. }
+                | Answer::Changes { position, .. } => (process, set, position.epoch),
                 Answer::Written { .. }
                 | Answer::Refused(_)
                 | Answer::Forgotten { .. }

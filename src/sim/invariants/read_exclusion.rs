@@ -30,7 +30,8 @@ impl Invariant for ReadExclusion {
             | Answer::Absent { .. }
             | Answer::Mismatch { .. }
             | Answer::Rejected { .. }
-            | Answer::Page { .. } => true,
+            | Answer::Page { .. }
+            | Answer::Changes { .. } => true,
             Answer::Written { .. }
             | Answer::Refused(_)
             | Answer::Forgotten { .. }

@@ -12,6 +12,8 @@ use crate::protocol::types::*;
 use crate::protocol::view::{Resignation, ServerEntry, SetEntry, SetState, Update, View};
 use crate::wire::*;
 
+mod data;
+
 /// A message of any kind.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Message {
@@ -151,11 +153,12 @@ fn update() -> Update {
 pub(super) fn all() -> Vec<(&'static str, Message)> {
     let mut samples = vec![("lane", Message::Lane(SET))];
     samples.extend(hellos());
-    samples.extend(peers().into_iter().map(|(name, it)| (name, Message::Peer(it))));
+    let peers = peers().into_iter().chain(differences());
+    samples.extend(peers.map(|(name, it)| (name, Message::Peer(it))));
     samples.extend(to_metas().into_iter().map(|(name, it)| (name, Message::ToMeta(it))));
     samples.extend(to_servers().into_iter().map(|(name, it)| (name, Message::ToServer(it))));
-    samples.extend(requests().into_iter().map(|(name, it)| (name, Message::Request(it))));
-    samples.extend(answers().into_iter().map(|(name, it)| (name, Message::Answer(it))));
+    samples.extend(data::requests().into_iter().map(|(name, it)| (name, Message::Request(it))));
+    samples.extend(data::answers().into_iter().map(|(name, it)| (name, Message::Answer(it))));
     samples.extend(meta_requests().into_iter().map(|(name, it)| (name, Message::MetaRequest(it))));
     samples.extend(meta_answers().into_iter().map(|(name, it)| (name, Message::MetaAnswer(it))));
     samples
@@ -262,6 +265,13 @@ fn peers() -> Vec<(&'static str, PeerMessage)> {
             "peer.grant",
             PeerMessage::Grant { number: 4, sent: ASK.sent, sets: vec![(set, epoch, Op(1_000))] },
         ),
+    ]
+}
+
+/// What a copy by difference consists of.
+fn differences() -> Vec<(&'static str, PeerMessage)> {
+    let (set, run) = (SET, RunId(3));
+    vec![
         ("peer.run_base", PeerMessage::RunBase { set, run, base: Op(900) }),
         (
             "peer.copy_changes",
@@ -364,81 +374,6 @@ fn to_servers() -> Vec<(&'static str, ToServer)> {
         ("to_server.changed.not_allowed", changed(Err(NotAllowed))),
         ("to_server.confirm_leave", ToServer::ConfirmLeave { nonce, member: member(2), sets }),
         ("to_server.released", ToServer::Released),
-    ]
-}
-
-fn requests() -> Vec<(&'static str, Request)> {
-    let request = |operation: Operation| {
-        let origin = operation.is_write().then(origin);
-        let (read_level, ack_level) = (ReadLevel::Linearizable, AckLevel::Every);
-        Request { operation, origin, read_level, ack_level, expiry_ms: None }
-    };
-    let key = || bytes("key");
-    let cas = |expect, value| request(Operation::Cas { key: key(), expect, value });
-    let put = request(Operation::Put { key: key(), value: bytes("value") });
-    let with = |read_level, ack_level| Request {
-        read_level,
-        ack_level,
-        expiry_ms: Some(60_000),
-        ..put.clone()
-    };
-    vec![
-        ("request.get", request(Operation::Get { key: key() })),
-        ("request.put", put.clone()),
-        ("request.put.confirmed", with(ReadLevel::Confirmed, AckLevel::Primary)),
-        ("request.put.any", with(ReadLevel::Any, AckLevel::Every)),
-        ("request.delete", request(Operation::Delete { key: key() })),
-        ("request.cas.absent", cas(Expect::Absent, Some(bytes("new")))),
-        ("request.cas.value", cas(Expect::Value(bytes("old")), None)),
-        ("request.cas.revision", cas(Expect::Revision(REVISION), Some(Bytes::new()))),
-        ("request.incr", request(Operation::Incr { key: key(), by: -3 })),
-        (
-            "request.scan",
-            request(Operation::Scan {
-                set: SET,
-                prefix: bytes("k"),
-                after: Some(key()),
-                items_max: 100,
-                bytes_max: 65_536,
-            }),
-        ),
-    ]
-}
-
-fn answers() -> Vec<(&'static str, Answer)> {
-    let position = POSITION;
-    let written = |written| Answer::Written { position, written };
-    let refused = Answer::Refused;
-    let rejected = |reason| Answer::Rejected { position, reason };
-    let configuration = Some(configuration());
-    vec![
-        ("answer.found", Answer::Found { position, revision: REVISION, value: bytes("value") }),
-        ("answer.absent", Answer::Absent { position }),
-        ("answer.written.stored", written(Written::Stored)),
-        ("answer.written.deleted", written(Written::Deleted)),
-        ("answer.written.counter", written(Written::Counter(-9))),
-        ("answer.mismatch", Answer::Mismatch { position, found: Some(REVISION) }),
-        ("answer.rejected.not_a_number", rejected(Rejection::NotANumber)),
-        ("answer.rejected.overflow", rejected(Rejection::Overflow)),
-        ("answer.page", Answer::Page { position, records: vec![record()], more: true }),
-        (
-            "answer.not_primary",
-            refused(Refusal::NotPrimary { configuration: configuration.clone() }),
-        ),
-        ("answer.busy", refused(Refusal::Busy)),
-        ("answer.base_needed", refused(Refusal::BaseNeeded { base: REVISION })),
-        ("answer.key_too_large", refused(Refusal::KeyTooLarge { bytes_max: 1_024 })),
-        ("answer.value_too_large", refused(Refusal::ValueTooLarge { bytes_max: 1_048_576 })),
-        ("answer.empty_key", refused(Refusal::EmptyKey)),
-        ("answer.below_floor", refused(Refusal::BelowWriteFloor { copies: 1, floor: 2 })),
-        ("answer.lost", refused(Refusal::Lost)),
-        ("answer.unborn", refused(Refusal::Unborn)),
-        ("answer.unknown_set", refused(Refusal::UnknownSet)),
-        ("answer.unsupported", refused(Refusal::Unsupported)),
-        ("answer.malformed", refused(Refusal::Malformed)),
-        ("answer.forgotten", Answer::Forgotten { position }),
-        ("answer.moved", Answer::Moved { configuration }),
-        ("answer.moved_nowhere", Answer::Moved { configuration: None }),
     ]
 }
 

@@ -316,32 +316,15 @@ impl World {
         inputs: &mut VecDeque<WorkerInput>,
     ) {
         let Some(node) = self.node_mut(server) else { return };
-        if let Some(estate) = &mut node.estate
-            && !effect.is_read()
-        {
+        if effect.is_read() {
+            return node.perform_read(effect, inputs);
+        }
+        if let Some(estate) = &mut node.estate {
             estate.write(&effect);
             estate.sync_all();
         }
         let engine = &mut node.engine;
         match effect {
-            WorkerEffect::Read { set, token, key } => {
-                let found = engine.get(set, &key);
-                let done = WorkerInput::ReadDone { set, token, key, found };
-                if node.unanswered.contains_key(&READER) {
-                    node.reading.push_back(done);
-                } else {
-                    inputs.push_back(done);
-                }
-            }
-            WorkerEffect::ReadRange { set, token, prefix, after, items_max, bytes_max } => {
-                let page = engine.range(set, &prefix, after.as_deref(), items_max, bytes_max);
-                let (records, more) = (page.records, page.more);
-                inputs.push_back(WorkerInput::RangeDone { set, token, records, more });
-            }
-            WorkerEffect::ReadChanges { set, token, span, items_max, bytes_max } => {
-                let found = engine.changes(set, span, items_max, bytes_max);
-                inputs.push_back(WorkerInput::ChangesDone { set, token, found });
-            }
             WorkerEffect::Append { set, entries } => {
                 engine.append(set, &entries);
                 let through = entries.last().map(|entry| entry.op).unwrap_or_default();
@@ -383,6 +366,33 @@ impl World {
                 self.learn(&Fact::Cleared { process, set });
             }
             other => unreachable!("{other:?} is no effect on the store"),
+        }
+    }
+}
+
+impl Node {
+    fn perform_read(&mut self, effect: WorkerEffect, inputs: &mut VecDeque<WorkerInput>) {
+        let engine = &self.engine;
+        match effect {
+            WorkerEffect::Read { set, token, key } => {
+                let found = engine.get(set, &key);
+                let done = WorkerInput::ReadDone { set, token, key, found };
+                if self.unanswered.contains_key(&READER) {
+                    self.reading.push_back(done);
+                } else {
+                    inputs.push_back(done);
+                }
+            }
+            WorkerEffect::ReadRange { set, token, prefix, after, items_max, bytes_max } => {
+                let page = engine.range(set, &prefix, after.as_deref(), items_max, bytes_max);
+                let (records, more) = (page.records, page.more);
+                inputs.push_back(WorkerInput::RangeDone { set, token, records, more });
+            }
+            WorkerEffect::ReadChanges { set, token, span, items_max, bytes_max } => {
+                let found = engine.changes(set, span, items_max, bytes_max);
+                inputs.push_back(WorkerInput::ChangesDone { set, token, found });
+            }
+            other => unreachable!("{other:?} reads nothing"),
         }
     }
 }
