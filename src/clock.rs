@@ -36,6 +36,17 @@ pub fn wall_clock() -> OffsetDateTime {
     reading.into()
 }
 
+/// By how much the calendar's time since 1970 is ahead of `now`, in milliseconds.
+#[must_use]
+pub fn wall_ahead_ms() -> u64 {
+    #[cfg(feature = "hooks")]
+    if virtual_now().is_some() {
+        return 1_795_000_000_000;
+    }
+    let wall = wall_clock().unix_timestamp_nanos() / 1_000_000;
+    u64::try_from(wall).unwrap_or(0).saturating_sub(now().0 / 1_000_000)
+}
+
 /// Test builds only: this thread's clock is its runtime's, which may be paused, while this lives.
 #[cfg(feature = "hooks")]
 pub struct VirtualTime(PhantomData<Rc<()>>);

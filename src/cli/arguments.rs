@@ -91,11 +91,14 @@ enum Command {
         key: String,
         #[command(flatten)]
         source: Source,
+        #[command(flatten)]
+        lifetime: Lifetime,
     },
     /// Delete KEY; exit code 1 if there is none.
     Delete { key: String },
     /// Store VALUE, or delete, only if KEY is as expected; exit code 1 if it is not.
     #[command(after_help = "Examples:\n  tandem cas lock --absent me\n  \
+                            tandem cas lock --absent me --ttl 30s\n  \
                             tandem cas lock --expect me --delete\n  \
                             tandem cas page --revision 0.17 'new text'")]
     Cas(Cas),
@@ -162,12 +165,21 @@ struct Source {
 }
 
 #[derive(Args, Debug)]
+struct Lifetime {
+    /// Delete the value again after TIME, such as 30s, by the clock of the key's primary.
+    #[arg(long, value_name = "TIME", value_parser = lifetime)]
+    ttl: Option<Duration>,
+}
+
+#[derive(Args, Debug)]
 struct Cas {
     key: String,
     #[command(flatten)]
     expect: Expected,
     #[command(flatten)]
     wish: Wish,
+    #[command(flatten)]
+    lifetime: Lifetime,
 }
 
 #[derive(Args, Debug)]
@@ -290,16 +302,21 @@ impl Invocation {
 fn action(command: Command) -> Result<Action, String> {
     Ok(match command {
         Command::Get { key } => Action::Get { key: key.into() },
-        Command::Put { key, source } => Action::Put { key: key.into(), value: input(source) },
+        Command::Put { key, source, lifetime } => {
+            Action::Put { key: key.into(), value: input(source), lifetime: lifetime.ttl }
+        }
         Command::Delete { key } => Action::Delete { key: key.into() },
-        Command::Cas(Cas { key, expect, wish }) => {
+        Command::Cas(Cas { key, expect, wish, lifetime }) => {
+            if wish.delete && lifetime.ttl.is_some() {
+                return Err("--delete stores nothing that --ttl could delete".to_owned());
+            }
             let expect = match expect {
                 Expected { expect: Some(value), .. } => Expect::Value(value.into()),
                 Expected { revision: Some(revision), .. } => Expect::Revision(revision),
                 Expected { .. } => Expect::Absent,
             };
             let value = wish.value.map(|value| input(Source { value: Some(value), file: None }));
-            Action::Cas { key: key.into(), expect, value }
+            Action::Cas { key: key.into(), expect, value, lifetime: lifetime.ttl }
         }
         Command::Incr { key, by } => Action::Incr { key: key.into(), by },
         Command::Scan { prefix, limit, keys_only } => {
@@ -336,6 +353,15 @@ fn watch_interval(text: &str) -> Result<Duration, String> {
         return Err(format!("at least {} must pass", humantime::format_duration(WATCH_MIN)));
     }
     Ok(every)
+}
+
+/// How long a value is to be there.
+fn lifetime(text: &str) -> Result<Duration, String> {
+    let lifetime = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if lifetime < Duration::from_millis(1) {
+        return Err("a value is there for at least 1ms".to_owned());
+    }
+    Ok(lifetime)
 }
 
 /// A revision as it is printed: loss epoch and op.

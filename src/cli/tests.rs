@@ -58,7 +58,7 @@ fn global_options_may_follow_the_command() {
 
 #[test]
 fn values_come_from_the_line_a_file_or_standard_input() {
-    let put = |value| Action::Put { key: "k".into(), value };
+    let put = |value| Action::Put { key: "k".into(), value, lifetime: None };
     assert_eq!(action("put k v"), put(Input::Given("v".into())));
     assert_eq!(action("put k -"), put(Input::Standard));
     assert_eq!(action("put k --file f"), put(Input::File(PathBuf::from("f"))));
@@ -69,7 +69,7 @@ fn values_come_from_the_line_a_file_or_standard_input() {
 #[test]
 fn a_cas_expects_one_thing_and_wishes_one_thing() {
     let given = |text: &'static str| Some(Input::Given(text.into()));
-    let cas = |expect, value| Action::Cas { key: "k".into(), expect, value };
+    let cas = |expect, value| Action::Cas { key: "k".into(), expect, value, lifetime: None };
     let revision = Revision { loss_epoch: LossEpoch(1), op: Op(17) };
     assert_eq!(action("cas k --absent v"), cas(Expect::Absent, given("v")));
     assert_eq!(action("cas k --expect a b"), cas(Expect::Value("a".into()), given("b")));

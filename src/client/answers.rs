@@ -83,9 +83,9 @@ impl Subject {
     pub(super) fn of(operation: &Operation) -> Subject {
         let (verb, name) = match operation {
             Operation::Get { key } => ("get", key),
-            Operation::Put { key, .. } => ("put", key),
+            Operation::Put { key, .. } | Operation::PutFor { key, .. } => ("put", key),
             Operation::Delete { key } => ("delete", key),
-            Operation::Cas { key, .. } => ("cas", key),
+            Operation::Cas { key, .. } | Operation::CasFor { key, .. } => ("cas", key),
             Operation::Incr { key, .. } => ("incr", key),
             Operation::Scan { prefix, .. } => ("scan", prefix),
             Operation::Changes { .. } => ("read changes of", &EVERY_KEY),

@@ -135,6 +135,10 @@ fn refused(f: &mut fmt::Formatter<'_>, refusal: &Refusal) -> fmt::Result {
             write!(f, "the value is too large, the cluster takes up to {bytes_max} bytes")
         }
         Refusal::EmptyKey => f.write_str("the key is empty; a key has at least one byte"),
+        Refusal::TooManyExpire { keys_max } => write!(
+            f,
+            "{keys_max} keys of its key set expire already, and no more may; use more key sets"
+        ),
         Refusal::BelowWriteFloor { copies, floor } => write!(
             f,
             "the key set has {copies} of the {floor} copies without which it takes no writes"

@@ -236,6 +236,11 @@ fn by(timeout: Span) -> Time {
     clock::now() + timeout
 }
 
+/// A lifetime as it is sent: at least a millisecond, for zero means nothing.
+fn milliseconds(lifetime: Duration) -> u64 {
+    u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX).max(1)
+}
+
 /// A session that the client's loop knows, until the last handle is dropped.
 struct Open {
     client: Client,
@@ -292,6 +297,23 @@ impl Session {
         subject.write(self.submit(operation).await)
     }
 
+    /// Stores a value that is deleted again after `lifetime`, by the clock of the key's primary.
+    /// Readers may see it for some tenths of a second more.
+    ///
+    /// # Errors
+    /// See `Error`.
+    pub async fn put_for(
+        &self,
+        key: impl Into<Key>,
+        value: impl Into<Value>,
+        lifetime: Duration,
+    ) -> Result<Write> {
+        let (key, value, lifetime_ms) = (key.into(), value.into(), milliseconds(lifetime));
+        let operation = Operation::PutFor { key, value, lifetime_ms };
+        let subject = Subject::of(&operation);
+        subject.write(self.submit(operation).await)
+    }
+
     /// Deletes a key.
     ///
     /// # Errors
@@ -317,7 +339,25 @@ impl Session {
         subject.cas(self.submit(operation).await)
     }
 
-    /// Adds to a decimal number; an absent key counts as 0.
+    /// As `cas` with a value, which is deleted again after `lifetime`: a lock that a client who
+    /// died does not keep.
+    ///
+    /// # Errors
+    /// See `Error`; finding something else is no error.
+    pub async fn cas_for(
+        &self,
+        key: impl Into<Key>,
+        expect: Expect,
+        value: impl Into<Value>,
+        lifetime: Duration,
+    ) -> Result<CasAnswer> {
+        let (key, value, lifetime_ms) = (key.into(), value.into(), milliseconds(lifetime));
+        let operation = Operation::CasFor { key, expect, value, lifetime_ms };
+        let subject = Subject::of(&operation);
+        subject.cas(self.submit(operation).await)
+    }
+
+    /// Adds to a decimal number; an absent key counts as 0, and a key that expires keeps its time.
     ///
     /// # Errors
     /// See `Error`.

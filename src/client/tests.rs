@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::identity::{Identity, META_ID, PartyRole};
-use crate::protocol::message::{MetaAnswer, MetaRequest, Refusal, Request};
+use crate::protocol::message::{MetaAnswer, MetaRequest, Refusal, Rejection, Request};
 use crate::protocol::types::{
     Configuration, Epoch, Incarnation, KeySet, LinkId, LossEpoch, Member, Op, Origin, Position,
     Record, Revision, ServerId, SessionId, ViewVersion, Written,
@@ -122,7 +122,7 @@ impl State {
                 Some((value, revision)) => Answer::Found { position, revision, value },
                 None => Answer::Absent { position },
             },
-            Operation::Put { key, value } => {
+            Operation::Put { key, value } | Operation::PutFor { key, value, .. } => {
                 self.op += 1;
                 let position = self.position();
                 self.records.insert(key.clone(), (value.clone(), position.revision()));
@@ -132,12 +132,15 @@ impl State {
                 Some(_) => Answer::Written { position, written: Written::Deleted },
                 None => Answer::Absent { position },
             },
-            Operation::Cas { key, .. } => {
+            Operation::Cas { key, .. } | Operation::CasFor { key, .. } => {
                 let found = self.records.get(key).map(|(_, revision)| *revision);
                 Answer::Mismatch { position, found }
             }
             Operation::Incr { by, .. } => {
                 Answer::Written { position, written: Written::Counter(*by) }
+            }
+            Operation::Changes { .. } => {
+                Answer::Rejected { position, reason: Rejection::ChangesForgotten }
             }
             Operation::Scan { set, prefix, after, items_max, .. } => {
                 let mine = self.records.iter().filter(|(key, _)| {

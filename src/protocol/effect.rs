@@ -12,8 +12,8 @@ use super::message::{
 };
 use super::meta::durable::MetaRecord;
 use super::types::{
-    Changes, ClusterId, Entry, Key, KeySet, LinkId, Member, Op, Record, Revision, RunId, ServerId,
-    Value, WorkerId,
+    Changes, ClusterId, Entry, Expiry, Key, KeySet, LinkId, Member, Op, Record, Revision, RunId,
+    ServerId, Value, WorkerId,
 };
 use super::view::View;
 
@@ -104,6 +104,11 @@ pub enum WorkerInput {
     Remembered {
         set: KeySet,
         number: u64,
+    },
+    /// What is to be added to this machine's clock, in milliseconds, to have the wall clock's
+    /// time since 1970; again whenever it may have changed.
+    WallClock {
+        ahead_ms: u64,
     },
     /// The process is asked to stop: hand over first.
     Stop,
@@ -237,6 +242,11 @@ pub enum WorkerEffect {
         set: KeySet,
         at: Op,
         dedup: DedupSnapshot,
+    },
+    /// These keys of the set expire, beside those that its entries name: a copy run says so.
+    Expire {
+        set: KeySet,
+        keys: Vec<(Key, Expiry)>,
     },
     /// Keep this with the log, so that an heir knows it again; completes as `Remembered`, after
     /// everything that was handed to the engine before.

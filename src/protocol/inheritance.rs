@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::lease::Tie;
 use super::message::DedupSnapshot;
-use super::types::{Configuration, Entry, Epoch, KeySet, Op};
+use super::types::{Configuration, Entry, Epoch, Expiry, Key, KeySet, Op};
 
 /// What a replica must know again after a restart, beside log and store.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Hash, Serialize, Deserialize)]
@@ -31,4 +31,8 @@ pub struct Inheritance {
     pub dedup: DedupSnapshot,
     /// The log above the committed point, without gaps.
     pub window: Vec<Rc<Entry>>,
+    /// Which keys expire as of the committed point. Not a part of this where it is encoded:
+    /// it was not there from the start, and lies behind it.
+    #[serde(skip)]
+    pub expiries: Vec<(Key, Expiry)>,
 }

@@ -17,6 +17,8 @@ pub struct Limits {
     pub queue_bytes_max: usize,
     /// Most duplicate records of a key set; the oldest goes first, and raises the horizon.
     pub dedup_records_max: usize,
+    /// Most keys of a key set that expire.
+    pub expiring_keys_max: u32,
     /// A learner that is this many writes behind loses its run.
     pub learner_lag_ops_max: u64,
     /// And so does one with more bytes of writes on their way.
@@ -52,6 +54,7 @@ impl Default for Limits {
             queue_requests_max: 4_096,
             queue_bytes_max: 16 << 20,
             dedup_records_max: 4_096,
+            expiring_keys_max: 65_536,
             learner_lag_ops_max: 65_536,
             learner_lag_bytes_max: 8 << 20,
             worker_window_bytes_max: 16 << 20,

@@ -12,6 +12,7 @@
 
 pub mod dedup;
 pub mod effect;
+pub mod expiries;
 pub mod inheritance;
 pub mod lease;
 pub mod limits;

@@ -56,6 +56,10 @@ number!(
     /// A connection as its local end names it; never reused by a process.
     LinkId(u64), "link");
 number!(
+    /// When a value expires: milliseconds since 1970 by the wall clock of the primary that stored
+    /// it.
+    Expiry(u64), "t");
+number!(
     /// Version of the metaserver's view; grows with every durable change.
     ViewVersion(u64), "v");
 
@@ -198,6 +202,28 @@ pub struct Origin {
 pub enum Change {
     Put(Value),
     Delete,
+    /// A primary deletes it again once its own wall clock is past the expiry.
+    Expiring(Value, Expiry),
+}
+
+impl Change {
+    /// What the key holds after it; none after a delete.
+    #[must_use]
+    pub fn value(&self) -> Option<&Value> {
+        match self {
+            Change::Put(value) | Change::Expiring(value, _) => Some(value),
+            Change::Delete => None,
+        }
+    }
+
+    /// When what it stores expires, if ever.
+    #[must_use]
+    pub fn expiry(&self) -> Option<Expiry> {
+        match self {
+            Change::Expiring(_, expiry) => Some(*expiry),
+            Change::Put(_) | Change::Delete => None,
+        }
+    }
 }
 
 /// What a write answers.

@@ -104,6 +104,7 @@ impl Estate {
                 self.store.clear(set, at);
                 self.kept(set).restart(at, dedup);
             }
+            WorkerEffect::Expire { set, keys } => self.kept(set).expire(&keys),
             WorkerEffect::Rebase { set, at, dedup } => {
                 self.store.rebase(set, at);
                 self.kept(set).restart(at, dedup);

@@ -76,6 +76,7 @@ fn of_replication(from: Node, to: Node, message: &PeerMessage) -> Option<Moment>
         PeerMessage::CopyChunk { .. }
         | PeerMessage::CopyChanges { .. }
         | PeerMessage::RunBase { .. }
+        | PeerMessage::RunExpiries { .. }
         | PeerMessage::Prepare { .. }
         | PeerMessage::Ack { .. }
         | PeerMessage::Resigned { .. }

@@ -138,6 +138,7 @@ impl World {
             | WorkerEffect::StoreChunk { .. }
             | WorkerEffect::StoreChanges { .. }
             | WorkerEffect::Rebase { .. }
+            | WorkerEffect::Expire { .. }
             | WorkerEffect::DropTombstones { .. }
             | WorkerEffect::Remember { .. }
             | WorkerEffect::Clear { .. } => self.perform_store(server, process, effect),
@@ -253,6 +254,7 @@ impl World {
                 self.complete(server, WorkerInput::ChunkStored { set, run, through });
             }
             WorkerEffect::DropTombstones { set } => engine.drop_tombstones(set),
+            WorkerEffect::Expire { .. } => {}
             WorkerEffect::Remember { set, number, .. } => {
                 self.complete(server, WorkerInput::Remembered { set, number });
             }

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use super::estate::Estate;
 use super::network::Side;
-use super::node::{Fate, MetaProcess, ServerProcess, Target};
+use super::node::{Fate, Input, MetaProcess, ServerProcess, Target};
 use super::truth::Fact;
 use super::world::{Event, World};
 use super::{Node, Process, TRAIL_BYTES_MAX};
@@ -90,6 +90,10 @@ impl World {
             self.learn(Fact::Inherited { process, set, applied, newest, log });
         }
         self.want(Node::Server(server), Target::Meta);
+        // Wall clocks differ, and nothing but the moment of an expiry depends on them.
+        let ahead_ms = 1_795_000_000_000 + 40 * u64::from(server.0);
+        let input = Input::Worker(WorkerInput::WallClock { ahead_ms });
+        self.hand_in(Node::Server(server), number, input);
         self.set_timer(Node::Server(server));
     }
 

@@ -42,7 +42,11 @@ impl Call {
     /// Whether another attempt is recognised as the same write.
     fn is_repeatable(&self) -> bool {
         match self.operation {
-            Operation::Put { .. } | Operation::Cas { .. } | Operation::Incr { .. } => true,
+            Operation::Put { .. }
+            | Operation::PutFor { .. }
+            | Operation::Cas { .. }
+            | Operation::CasFor { .. }
+            | Operation::Incr { .. } => true,
             // Equal deletes are not told apart by whoever keeps the books.
             Operation::Delete { .. }
             | Operation::Get { .. }

@@ -9,7 +9,7 @@ use super::trace::fold;
 use crate::protocol::message::{Answer, Operation, Request};
 use crate::protocol::time::Span;
 use crate::protocol::types::{
-    Change, Configuration, Entry, Epoch, Key, KeySet, LossEpoch, Member, Op, Origin, RequestNumber,
+    Configuration, Entry, Epoch, Key, KeySet, LossEpoch, Member, Op, Origin, RequestNumber,
     Revision, ServerId, SessionId, Value, Written,
 };
 
@@ -168,10 +168,7 @@ pub struct Committed {
 impl Committed {
     #[must_use]
     pub fn of(entry: &Entry) -> Committed {
-        let value = match &entry.change {
-            Change::Put(value) => Some(value.clone()),
-            Change::Delete => None,
-        };
+        let value = entry.change.value().cloned();
         Committed {
             fingerprint: fingerprint(entry),
             key: entry.key.clone(),

@@ -52,6 +52,10 @@ impl Workload {
         }
         match rng.below(10) {
             0 => Operation::Delete { key },
+            1 if unique % 4 == 0 => {
+                let (expect, lifetime_ms) = (Expect::Absent, 1 + unique * 53 % 900);
+                Operation::CasFor { key, expect, value, lifetime_ms }
+            }
             1 => Operation::Cas { key, expect: Expect::Absent, value: Some(value) },
             2 => {
                 let guess = unique.saturating_sub(rng.below(20));
@@ -59,6 +63,9 @@ impl Workload {
                 Operation::Cas { key, expect, value: Some(value) }
             }
             3 | 4 => Operation::Incr { key, by: unique as i64 },
+            _ if unique % 5 == 0 => {
+                Operation::PutFor { key, value, lifetime_ms: 1 + unique * 37 % 900 }
+            }
             _ => Operation::Put { key, value },
         }
     }

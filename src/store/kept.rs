@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::protocol::dedup::Dedup;
+use crate::protocol::expiries::Expiries;
 use crate::protocol::inheritance::{Inheritance, Standing};
 use crate::protocol::message::DedupSnapshot;
-use crate::protocol::types::{Entry, Epoch, KeySet, Op, Revision};
+use crate::protocol::types::{Entry, Epoch, Expiry, Key, KeySet, Op, Revision};
 
 /// One key set.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +20,7 @@ pub struct Kept {
     committed: Op,
     committed_epoch: Epoch,
     dedup: Dedup,
+    expiries: Expiries,
     /// Above the committed point.
     log: BTreeMap<Op, Rc<Entry>>,
 }
@@ -27,7 +29,10 @@ impl Kept {
     /// What an engine gave back earlier.
     #[must_use]
     pub fn from_inheritance(inheritance: Inheritance) -> Kept {
+        let mut expiries = Expiries::default();
+        expiries.extend(&inheritance.expiries);
         Kept {
+            expiries,
             standing: inheritance.standing,
             committed: inheritance.committed,
             committed_epoch: inheritance.committed_epoch,
@@ -52,6 +57,7 @@ impl Kept {
     /// The entry is committed, as one of `revision`.
     pub fn commit(&mut self, entry: &Entry, revision: Revision, dedup_records_max: usize) {
         self.dedup.record(entry, revision.loss_epoch, dedup_records_max);
+        self.expiries.record(entry);
         self.committed = revision.op;
         self.committed_epoch = entry.epoch;
         self.log = self.log.split_off(&revision.op.next());
@@ -62,6 +68,11 @@ impl Kept {
         let standing = std::mem::take(&mut self.standing);
         let dedup = Dedup::from_snapshot(dedup);
         *self = Kept { standing, committed: at, dedup, ..Kept::default() };
+    }
+
+    /// A part of what a copy run's primary knew of expiries.
+    pub fn expire(&mut self, keys: &[(Key, Expiry)]) {
+        self.expiries.extend(keys);
     }
 
     pub fn remember(&mut self, standing: Standing) {
@@ -99,6 +110,7 @@ impl Kept {
             committed_epoch: self.committed_epoch,
             dedup: self.dedup.snapshot(),
             window: self.log.values().cloned().collect(),
+            expiries: self.expiries.iter().map(|(key, expiry)| (key.clone(), expiry)).collect(),
         }
     }
 }

@@ -31,9 +31,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use self::order::{Keyed, Order};
 use super::trail::{TRAIL_BYTES_MAX, Trail};
 use super::{ChunkRange, Engine, Page, Stats};
-use crate::protocol::types::{
-    Change, Changes, Entry, Key, KeySet, LossEpoch, Op, Record, Revision, Value,
-};
+use crate::protocol::types::{Changes, Entry, Key, KeySet, LossEpoch, Op, Record, Revision, Value};
 
 mod order;
 
@@ -285,9 +283,9 @@ impl Engine for MemoryEngine {
         if keep_tombstone && contents.revision(&entry.key).is_some_and(|own| revision <= own) {
             return;
         }
-        match &entry.change {
-            Change::Put(value) => contents.put(&entry.key, value, revision),
-            Change::Delete => {
+        match entry.change.value() {
+            Some(value) => contents.put(&entry.key, value, revision),
+            None => {
                 contents.delete(&entry.key);
                 if keep_tombstone {
                     contents.tombstones.insert(Box::from(&entry.key[..]), revision);

@@ -107,6 +107,20 @@ enum OperationHeader<'a> {
         items_max: u32,
         bytes_max: u32,
     },
+    /// The value is the tail.
+    PutFor {
+        #[serde(borrow)]
+        key: Raw<'a>,
+        lifetime_ms: u64,
+    },
+    /// The value is the tail.
+    CasFor {
+        #[serde(borrow)]
+        key: Raw<'a>,
+        #[serde(borrow)]
+        expect: ExpectHeader<'a>,
+        lifetime_ms: u64,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -198,12 +212,8 @@ fn operation_header(operation: &Operation) -> (OperationHeader<'_>, &[u8]) {
         Operation::Put { key, value } => (OperationHeader::Put { key: Raw(key) }, value),
         Operation::Delete { key } => (OperationHeader::Delete { key: Raw(key) }, &[]),
         Operation::Cas { key, expect, value } => {
-            let expect = match expect {
-                Expect::Absent => ExpectHeader::Absent,
-                Expect::Value(value) => ExpectHeader::Value(Raw(value)),
-                Expect::Revision(revision) => ExpectHeader::Revision(*revision),
-            };
-            let header = OperationHeader::Cas { key: Raw(key), expect, stores: value.is_some() };
+            let (key, expect) = (Raw(key), expect_header(expect));
+            let header = OperationHeader::Cas { key, expect, stores: value.is_some() };
             (header, value.as_deref().unwrap_or_default())
         }
         Operation::Incr { key, by } => (OperationHeader::Incr { key: Raw(key), by: *by }, &[]),
@@ -220,6 +230,29 @@ fn operation_header(operation: &Operation) -> (OperationHeader<'_>, &[u8]) {
         &Operation::Changes { set, after, items_max, bytes_max } => {
             (OperationHeader::Changes { set, after, items_max, bytes_max }, &[])
         }
+        Operation::PutFor { key, value, lifetime_ms } => {
+            (OperationHeader::PutFor { key: Raw(key), lifetime_ms: *lifetime_ms }, value)
+        }
+        Operation::CasFor { key, expect, value, lifetime_ms } => {
+            let (key, expect, lifetime_ms) = (Raw(key), expect_header(expect), *lifetime_ms);
+            (OperationHeader::CasFor { key, expect, lifetime_ms }, value)
+        }
+    }
+}
+
+fn expect_header(expect: &Expect) -> ExpectHeader<'_> {
+    match expect {
+        Expect::Absent => ExpectHeader::Absent,
+        Expect::Value(value) => ExpectHeader::Value(Raw(value)),
+        Expect::Revision(revision) => ExpectHeader::Revision(*revision),
+    }
+}
+
+fn expect_of(header: ExpectHeader<'_>, frame: &Frame) -> Expect {
+    match header {
+        ExpectHeader::Absent => Expect::Absent,
+        ExpectHeader::Value(value) => Expect::Value(value.share(frame)),
+        ExpectHeader::Revision(revision) => Expect::Revision(revision),
     }
 }
 
@@ -252,11 +285,7 @@ fn operation_of(header: OperationHeader<'_>, frame: &Frame, tail: &[u8]) -> (Ope
         }
         OperationHeader::Delete { key } => (Operation::Delete { key: key_of(key) }, false),
         OperationHeader::Cas { key, expect, stores } => {
-            let expect = match expect {
-                ExpectHeader::Absent => Expect::Absent,
-                ExpectHeader::Value(value) => Expect::Value(value.share(frame)),
-                ExpectHeader::Revision(revision) => Expect::Revision(revision),
-            };
+            let expect = expect_of(expect, frame);
             let value: Option<Value> = stores.then(|| Raw(tail).share(frame));
             (Operation::Cas { key: key_of(key), expect, value }, stores)
         }
@@ -267,6 +296,14 @@ fn operation_of(header: OperationHeader<'_>, frame: &Frame, tail: &[u8]) -> (Ope
         }
         OperationHeader::Changes { set, after, items_max, bytes_max } => {
             (Operation::Changes { set, after, items_max, bytes_max }, false)
+        }
+        OperationHeader::PutFor { key, lifetime_ms } => {
+            let value = Raw(tail).share(frame);
+            (Operation::PutFor { key: key_of(key), value, lifetime_ms }, true)
+        }
+        OperationHeader::CasFor { key, expect, lifetime_ms } => {
+            let (expect, value) = (expect_of(expect, frame), Raw(tail).share(frame));
+            (Operation::CasFor { key: key_of(key), expect, value, lifetime_ms }, true)
         }
     }
 }

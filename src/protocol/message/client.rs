@@ -46,6 +46,19 @@ pub enum Operation {
         items_max: u32,
         bytes_max: u32,
     },
+    /// As `Put`, for so many milliseconds by the primary's clock.
+    PutFor {
+        key: Key,
+        value: Value,
+        lifetime_ms: u64,
+    },
+    /// As `Cas` that stores, for so many milliseconds by the primary's clock.
+    CasFor {
+        key: Key,
+        expect: Expect,
+        value: Value,
+        lifetime_ms: u64,
+    },
 }
 
 impl Operation {
@@ -57,6 +70,8 @@ impl Operation {
             Operation::Put { .. }
             | Operation::Delete { .. }
             | Operation::Cas { .. }
+            | Operation::PutFor { .. }
+            | Operation::CasFor { .. }
             | Operation::Incr { .. } => true,
         }
     }
@@ -69,8 +84,37 @@ impl Operation {
             | Operation::Put { key, .. }
             | Operation::Delete { key }
             | Operation::Cas { key, .. }
+            | Operation::PutFor { key, .. }
+            | Operation::CasFor { key, .. }
             | Operation::Incr { key, .. } => Some(key),
             Operation::Scan { .. } | Operation::Changes { .. } => None,
+        }
+    }
+
+    /// The value that it may store.
+    #[must_use]
+    pub fn value(&self) -> Option<&Value> {
+        match self {
+            Operation::Put { value, .. }
+            | Operation::PutFor { value, .. }
+            | Operation::CasFor { value, .. } => Some(value),
+            Operation::Cas { value, .. } => value.as_ref(),
+            Operation::Get { .. }
+            | Operation::Delete { .. }
+            | Operation::Incr { .. }
+            | Operation::Scan { .. }
+            | Operation::Changes { .. } => None,
+        }
+    }
+
+    /// For how long what it stores is there; none = for good.
+    #[must_use]
+    pub fn lifetime_ms(&self) -> Option<u64> {
+        match self {
+            Operation::PutFor { lifetime_ms, .. } | Operation::CasFor { lifetime_ms, .. } => {
+                Some(*lifetime_ms)
+            }
+            _ => None,
         }
     }
 
@@ -83,6 +127,8 @@ impl Operation {
             | Operation::Put { key, .. }
             | Operation::Delete { key }
             | Operation::Cas { key, .. }
+            | Operation::PutFor { key, .. }
+            | Operation::CasFor { key, .. }
             | Operation::Incr { key, .. } => crate::protocol::placement::key_set(key, count),
         }
     }
@@ -126,7 +172,7 @@ pub struct Request {
     pub origin: Option<Origin>,
     pub read_level: ReadLevel,
     pub ack_level: AckLevel,
-    /// For writes: lifetime of the value in milliseconds; reserved, refused so far.
+    /// Reserved, and refused; operations carry lifetimes themselves.
     pub expiry_ms: Option<u64>,
 }
 
@@ -178,8 +224,12 @@ pub enum Refusal {
     UnknownSet,
     /// A level or an expiry that this version does not serve.
     Unsupported,
-    /// A write without an origin, or a first number of zero.
+    /// A write without an origin, a first number of zero, or a lifetime of zero.
     Malformed,
+    /// So many keys of the set expire already.
+    TooManyExpire {
+        keys_max: u32,
+    },
 }
 
 /// Why an operation that was looked at does nothing; a read of the position it was judged at.

@@ -6,8 +6,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::protocol::time::{Span, Time};
 use crate::protocol::types::{
-    Configuration, Entry, Epoch, Key, KeySet, Member, Op, Position, Record, RequestNumber, RunId,
-    SessionId, Written,
+    Configuration, Entry, Epoch, Expiry, Key, KeySet, Member, Op, Position, Record, RequestNumber,
+    RunId, SessionId, Written,
 };
 
 /// What a message of a primary asks its receiver to promise, and when it was sent.
@@ -108,6 +108,8 @@ pub enum PeerMessage {
         records: Vec<Record>,
         deleted: Vec<Key>,
     },
+    /// A part of the run's expiries as of its `committed`; sent right after `RunStart`.
+    RunExpiries { set: KeySet, run: RunId, keys: Vec<(Key, Expiry)> },
 }
 
 impl PeerMessage {
@@ -127,6 +129,7 @@ impl PeerMessage {
             | PeerMessage::RunLost { .. }
             | PeerMessage::RunBase { .. }
             | PeerMessage::CopyChanges { .. }
+            | PeerMessage::RunExpiries { .. }
             | PeerMessage::Grant { .. } => None,
         }
     }

@@ -28,15 +28,7 @@ pub struct Waiting {
 
 impl Waiting {
     fn bytes(&self) -> usize {
-        let value = match &self.request.operation {
-            Operation::Put { value, .. } => value.len(),
-            Operation::Cas { value, .. } => value.as_ref().map_or(0, Value::len),
-            Operation::Get { .. }
-            | Operation::Delete { .. }
-            | Operation::Incr { .. }
-            | Operation::Scan { .. }
-            | Operation::Changes { .. } => 0,
-        };
+        let value = self.request.operation.value().map_or(0, Value::len);
         64 + value + self.request.operation.key().map_or(0, Key::len)
     }
 }
@@ -218,6 +210,11 @@ impl Requests {
         Some(waiter)
     }
 
+    /// Whether writes of this key wait for the evaluation of one before them.
+    pub fn is_held(&self, key: &Key) -> bool {
+        self.holds.contains_key(key)
+    }
+
     /// Whether anything is under way that a handover has to wait for.
     pub fn evaluating(&self) -> bool {
         !self.holds.is_empty()
@@ -259,7 +256,7 @@ impl Replica {
     }
 
     /// Whether a write can have its place now: open, not draining, and room in the window.
-    fn may_write(&self, ctx: &Context<'_>) -> bool {
+    pub(super) fn may_write(&self, ctx: &Context<'_>) -> bool {
         let Role::Primary(primary) = &self.role else { return false };
         primary.phase == Phase::Open
             && primary.drain.is_none()
@@ -307,6 +304,8 @@ impl Replica {
             | Operation::Put { .. }
             | Operation::Delete { .. }
             | Operation::Cas { .. }
+            | Operation::PutFor { .. }
+            | Operation::CasFor { .. }
             | Operation::Incr { .. } => return,
         };
         primary.requests.begin_read(token, Read::Scan { waiting, at });

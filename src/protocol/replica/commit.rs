@@ -176,6 +176,7 @@ impl Replica {
         let loss_epoch = self.position().loss_epoch;
         let entry = self.log.commit_next()?;
         self.dedup.record(&entry, loss_epoch, ctx.limits.dedup_records_max);
+        self.expiries.record(&entry);
         ctx.effect(WorkerEffect::Apply {
             set: self.set,
             revision: Revision { loss_epoch, op: entry.op },

@@ -20,10 +20,15 @@ use crate::protocol::effect::{Copied, Lane, Note, ReadToken, WorkerEffect};
 use crate::protocol::message::PeerMessage;
 use crate::protocol::mutants::{Mutant, planted};
 use crate::protocol::time::{Span, Time};
-use crate::protocol::types::{Changes, Epoch, Key, LinkId, Member, Op, Record, RecoveryId, RunId};
+use crate::protocol::types::{
+    Changes, Epoch, Expiry, Key, LinkId, Member, Op, Record, RecoveryId, RunId,
+};
 
 /// A complete learner that is at most this many writes behind is worth holding writes up for.
 const BARRIER_LAG_MAX: u64 = 256;
+
+/// Expiries in one message: with the longest keys they stay below what a frame may have.
+const EXPIRIES_AT_ONCE: usize = 256;
 
 /// What a run has read.
 #[derive(Clone, Debug, Eq, PartialEq, Hash)]
@@ -193,6 +198,12 @@ impl Replica {
         let (run, ask) = (run.id, ctx.ask());
         let message = PeerMessage::RunStart { set, run, configuration, committed, dedup, ask };
         ctx.effect(WorkerEffect::SendPeer { link, lane: Lane::Set(set), message });
+        let expiries: Vec<(Key, Expiry)> =
+            self.expiries.iter().map(|(key, expiry)| (key.clone(), expiry)).collect();
+        for part in expiries.chunks(EXPIRIES_AT_ONCE) {
+            let message = PeerMessage::RunExpiries { set, run, keys: part.to_vec() };
+            ctx.effect(WorkerEffect::SendPeer { link, lane: Lane::Set(set), message });
+        }
         ctx.note(Note::RunStarted { set, learner });
         // At once: nothing waits for a learner, so that what is in the window now may be committed
         // and out of it before the batch ends.

@@ -77,17 +77,22 @@ impl Replica {
             }
             return;
         }
-        if let Operation::Put { value, .. } = &waiting.request.operation {
-            let change = Change::Put(value.clone());
+        let lifetime = waiting.request.operation.lifetime_ms();
+        if lifetime.is_some()
+            && let Err(refusal) = self.judge_lifetime(ctx, &key)
+        {
+            return refuse(ctx, waiting.ticket, refusal);
+        }
+        if let Operation::Put { value, .. } | Operation::PutFor { value, .. } =
+            &waiting.request.operation
+        {
+            let change = self.stored(ctx, value.clone(), lifetime);
             return self.place(ctx, waiting, key, change, Written::Stored);
         }
         let loss_epoch = self.position().loss_epoch;
         let latest = self.log.window().rev().find(|entry| entry.key == key).map(|entry| {
             let revision = Revision { loss_epoch, op: entry.op };
-            match &entry.change {
-                Change::Put(value) => (entry.op, Some((value.clone(), revision))),
-                Change::Delete => (entry.op, None),
-            }
+            (entry.op, entry.change.value().map(|value| (value.clone(), revision)))
         });
         if let Some((op, found)) = latest {
             return self.judge(ctx, waiting, found, op);
@@ -124,6 +129,19 @@ impl Replica {
         match verdict(&waiting.request.operation, found) {
             Ok((change, written)) => {
                 let Some(key) = waiting.request.operation.key().cloned() else { return };
+                let change = match change {
+                    // A counter keeps its time.
+                    Change::Put(value) if matches!(written, Written::Counter(_)) => {
+                        match self.expiry_of(&key) {
+                            Some(expiry) => Change::Expiring(value, expiry),
+                            None => Change::Put(value),
+                        }
+                    }
+                    Change::Put(value) => {
+                        self.stored(ctx, value, waiting.request.operation.lifetime_ms())
+                    }
+                    Change::Delete | Change::Expiring(..) => change,
+                };
                 self.place(ctx, waiting, key, change, written);
             }
             Err(verdict) => self.answer_failed(ctx, waiting, verdict, seen),
@@ -188,7 +206,7 @@ fn verdict(operation: &Operation, found: Found) -> Result<(Change, Written), Ver
             Some(_) => Ok((Change::Delete, Written::Deleted)),
             None => Err(Verdict::Absent),
         },
-        Operation::Cas { expect, value, .. } => {
+        Operation::Cas { expect, .. } | Operation::CasFor { expect, .. } => {
             let holds = match (expect, &found) {
                 (Expect::Absent, None) => true,
                 (Expect::Value(expected), Some((value, _))) => expected == value,
@@ -198,7 +216,7 @@ fn verdict(operation: &Operation, found: Found) -> Result<(Change, Written), Ver
             if !holds {
                 return Err(Verdict::Mismatch(revision));
             }
-            Ok(match value {
+            Ok(match operation.value() {
                 Some(value) => (Change::Put(value.clone()), Written::Stored),
                 None => (Change::Delete, Written::Deleted),
             })
@@ -214,7 +232,9 @@ fn verdict(operation: &Operation, found: Found) -> Result<(Change, Written), Ver
             let new = old.checked_add(*by).ok_or(Verdict::Rejected(Rejection::Overflow))?;
             Ok((Change::Put(Bytes::from(new.to_string())), Written::Counter(new)))
         }
-        Operation::Put { value, .. } => Ok((Change::Put(value.clone()), Written::Stored)),
+        Operation::Put { value, .. } | Operation::PutFor { value, .. } => {
+            Ok((Change::Put(value.clone()), Written::Stored))
+        }
         Operation::Get { .. } | Operation::Scan { .. } | Operation::Changes { .. } => {
             Err(Verdict::Absent)
         }

@@ -10,8 +10,8 @@ use crate::protocol::effect::{Copied, Lane, Note, WorkerEffect};
 use crate::protocol::message::{DedupSnapshot, LeaseAsk, PeerMessage};
 use crate::protocol::mutants::{Mutant, planted};
 use crate::protocol::types::{
-    Changes, Configuration, Entry, Epoch, Key, LinkId, Member, Op, Position, Record, Revision,
-    RunId,
+    Changes, Configuration, Entry, Epoch, Expiry, Key, LinkId, Member, Op, Position, Record,
+    Revision, RunId,
 };
 
 /// What both kinds of followers keep of the primary that they follow.
@@ -430,6 +430,26 @@ impl Replica {
         let read_at = Revision { loss_epoch, op: read_at };
         let effect = WorkerEffect::StoreChanges { set, run, through, read_at, records, deleted };
         ctx.effect(effect);
+    }
+
+    /// A part of what the primary knew of expiries when the run started; the feed has the rest.
+    pub(super) fn on_run_expiries(
+        &mut self,
+        ctx: &mut Context<'_>,
+        (peer, link): (Member, LinkId),
+        run: RunId,
+        keys: Vec<(Key, Expiry)>,
+    ) {
+        let set = self.set;
+        match &self.role {
+            Role::Learner(it) if it.run == run && it.primary == peer => {}
+            Role::Learner(_) | Role::Primary(_) | Role::Secondary(_) | Role::Outside => return,
+        }
+        if self.expiries.len() + keys.len() > 2 * ctx.limits.expiring_keys_max as usize {
+            return ctx.misbehaved(peer, link, "more expiries than there may be");
+        }
+        self.expiries.extend(&keys);
+        ctx.effect(WorkerEffect::Expire { set, keys });
     }
 
     fn lose_run(&self, ctx: &mut Context<'_>, link: LinkId, run: RunId) {

@@ -16,6 +16,7 @@ use super::log::Log;
 use super::{Context, Replica, Role};
 use crate::protocol::dedup::Dedup;
 use crate::protocol::effect::{Lane, WorkerEffect};
+use crate::protocol::expiries::Expiries;
 use crate::protocol::inheritance::{Inheritance, Standing};
 use crate::protocol::lease::{Bonds, Tie};
 use crate::protocol::message::PeerMessage;
@@ -47,7 +48,10 @@ impl Replica {
     /// The replica of an incarnation that starts with its predecessor's log.
     #[must_use]
     pub fn heir(inheritance: Inheritance, now: Time) -> Replica {
-        let Inheritance { set, standing, committed, committed_epoch, dedup, window } = inheritance;
+        let Inheritance { set, standing, committed, committed_epoch, dedup, window, expiries } =
+            inheritance;
+        let mut known = Expiries::default();
+        known.extend(&expiries);
         let mut log = Log::inherited(committed, committed_epoch, window);
         if planted(Mutant::HeirCut) {
             log.cut(committed);
@@ -57,6 +61,7 @@ impl Replica {
             configuration: standing.configuration.clone(),
             log,
             dedup: Dedup::from_snapshot(dedup),
+            expiries: known,
             bonds: Bonds::inherited(ties, now),
             whole_from: standing.whole_from,
             inherits: true,
@@ -75,6 +80,7 @@ impl Replica {
             committed_epoch: self.log.committed_epoch(),
             dedup: self.dedup.snapshot(),
             window: self.log.window().cloned().collect(),
+            expiries: self.expiries.iter().map(|(key, expiry)| (key.clone(), expiry)).collect(),
         }
     }
 

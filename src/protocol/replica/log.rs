@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use crate::protocol::types::{Change, Entry, Epoch, Op};
+use crate::protocol::types::{Entry, Epoch, Op};
 
 /// Window and points of a log. Entries are contiguous and start at `committed + 1`.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Hash)]
@@ -24,11 +24,7 @@ pub struct Log {
 
 /// Bytes that an entry counts for.
 pub fn entry_bytes(entry: &Entry) -> usize {
-    let value = match &entry.change {
-        Change::Put(value) => value.len(),
-        Change::Delete => 0,
-    };
-    entry.key.len() + value
+    entry.key.len() + entry.change.value().map_or(0, |value| value.len())
 }
 
 impl Log {

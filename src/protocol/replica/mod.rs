@@ -22,6 +22,7 @@ mod changes;
 mod commit;
 mod copy;
 mod evaluate;
+mod expire;
 pub mod explore;
 mod follow;
 pub mod heir;
@@ -37,9 +38,12 @@ use super::message::{Activity, LeaseAsk, PeerMessage, ProbeReport, SetReport, To
 use super::mutants::{Mutant, planted};
 use super::time::{Span, Time};
 use super::timing::Timing;
-use super::types::{Changes, Configuration, Epoch, KeySet, LinkId, Member, Op, Position, Revision};
+use super::types::{
+    Changes, Configuration, Epoch, Expiry, KeySet, LinkId, Member, Op, Position, Revision,
+};
 use super::view::View;
 use crate::protocol::dedup::Dedup;
+use crate::protocol::expiries::Expiries;
 use follow::{Learner, Secondary};
 use heir::Memory;
 use log::Log;
@@ -59,6 +63,8 @@ pub struct Context<'a> {
     pub meta_up: bool,
     /// Bytes in the windows of all key sets of this worker.
     pub window_bytes: usize,
+    /// The wall clock, once it is known.
+    pub wall: Option<Expiry>,
     pub numbers: &'a mut Numbers,
     pub wishes: &'a mut Wishes,
     pub effects: &'a mut Vec<WorkerEffect>,
@@ -130,6 +136,7 @@ pub struct Replica {
     configuration: Option<Configuration>,
     log: Log,
     dedup: Dedup,
+    expiries: Expiries,
     bonds: Bonds,
     /// What it holds is a copy once its log reaches this op: it was a member from the set's
     /// beginning, or its copy run was complete. What a run wiped and did not finish is none.
@@ -154,6 +161,7 @@ impl Replica {
             configuration: None,
             log: Log::default(),
             dedup: Dedup::default(),
+            expiries: Expiries::default(),
             bonds: Bonds::default(),
             whole_from: None,
             base: None,
@@ -356,6 +364,9 @@ impl Replica {
                 self.on_chunk_acknowledged(ctx, sender, run, through.as_ref());
             }
             PeerMessage::RunBase { run, base, .. } => self.on_run_base(sender, run, base),
+            PeerMessage::RunExpiries { run, keys, .. } => {
+                self.on_run_expiries(ctx, sender, run, keys);
+            }
             PeerMessage::CopyChanges {
                 run,
                 after,
@@ -419,6 +430,7 @@ impl Replica {
             self.tend_runs(ctx);
             self.judge_pause(ctx);
             self.tell_commit_point(ctx);
+            self.expire_keys(ctx);
             self.pump(ctx);
         }
     }

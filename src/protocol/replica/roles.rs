@@ -9,6 +9,7 @@ use super::primary::{Phase, Primary};
 use super::{Context, Replica, Role};
 use crate::protocol::dedup::Dedup;
 use crate::protocol::effect::{Lane, Note, WorkerEffect};
+use crate::protocol::expiries::Expiries;
 use crate::protocol::message::{DedupSnapshot, PeerMessage};
 use crate::protocol::mutants::{Mutant, planted};
 use crate::protocol::types::{Configuration, Epoch, Member, Op};
@@ -59,6 +60,7 @@ impl Replica {
     fn start_empty(&mut self, ctx: &mut Context<'_>, member: bool) {
         self.log = Log::default();
         self.dedup = Dedup::default();
+        self.expiries = Expiries::default();
         self.whole_from = member.then_some(Op(0));
         self.base = None;
         self.settle_at = None;
@@ -233,6 +235,7 @@ impl Replica {
         self.whole_from = None;
         self.log = Log::starting_at(committed);
         self.dedup = Dedup::from_snapshot(dedup);
+        self.expiries = Expiries::default();
         self.settle_at = Some(committed);
         self.remember(ctx);
         if self.base.is_some() {

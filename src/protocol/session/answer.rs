@@ -243,7 +243,8 @@ fn verdict_of(refusal: &Refusal) -> Verdict {
         | Refusal::Lost
         | Refusal::UnknownSet
         | Refusal::Unsupported
-        | Refusal::Malformed => Verdict::Final,
+        | Refusal::Malformed
+        | Refusal::TooManyExpire { .. } => Verdict::Final,
     }
 }
 
@@ -276,9 +277,12 @@ fn fits(operation: &Operation, answer: &Answer) -> bool {
         | (Operation::Scan { .. }, Answer::Page { .. })
         | (Operation::Changes { .. }, Answer::Changes { .. } | Answer::Rejected { .. })
         | (Operation::Delete { .. }, Answer::Absent { .. })
-        | (Operation::Cas { .. }, Answer::Mismatch { .. })
+        | (Operation::Cas { .. } | Operation::CasFor { .. }, Answer::Mismatch { .. })
         | (Operation::Incr { .. }, Answer::Rejected { .. }) => true,
-        (Operation::Put { .. }, Answer::Written { written, .. }) => *written == Written::Stored,
+        (
+            Operation::Put { .. } | Operation::PutFor { .. } | Operation::CasFor { .. },
+            Answer::Written { written, .. },
+        ) => *written == Written::Stored,
         (Operation::Delete { .. }, Answer::Written { written, .. }) => *written == Written::Deleted,
         // A cas without a value deletes.
         (Operation::Cas { .. }, Answer::Written { written, .. }) => {
@@ -294,7 +298,9 @@ fn fits(operation: &Operation, answer: &Answer) -> bool {
             | Operation::Cas { .. }
             | Operation::Incr { .. }
             | Operation::Scan { .. }
-            | Operation::Changes { .. },
+            | Operation::Changes { .. }
+            | Operation::PutFor { .. }
+            | Operation::CasFor { .. },
             Answer::Found { .. }
             | Answer::Absent { .. }
             | Answer::Written { .. }

@@ -27,12 +27,12 @@ use super::Machine;
 use super::effect::{Ticket, WorkerEffect, WorkerInput};
 use super::inheritance::Inheritance;
 use super::limits::Limits;
-use super::message::{Answer, Operation, ReadLevel, Refusal, Registration, Request, ToMeta};
+use super::message::{Answer, ReadLevel, Refusal, Registration, Request, ToMeta};
 use super::placement;
 use super::replica::{Context, Numbers, Replica, Wishes};
 use super::time::Time;
 use super::timing::Timing;
-use super::types::{ClusterId, KeySet, LinkId, Member, Revision, WorkerId};
+use super::types::{ClusterId, Expiry, KeySet, LinkId, Member, Revision, WorkerId};
 use super::view::{SetState, View};
 
 /// How a worker begins.
@@ -82,6 +82,8 @@ pub struct Worker {
     wanted: Vec<Member>,
     meta_up: bool,
     meta_heard: Time,
+    /// By how much the wall clock is ahead of this machine's, in milliseconds.
+    wall_ahead_ms: Option<u64>,
     /// Bytes in all windows.
     window_bytes: usize,
     numbers: Numbers,
@@ -113,6 +115,7 @@ impl Worker {
             wanted: Vec::new(),
             meta_up: false,
             meta_heard: Time(0),
+            wall_ahead_ms: None,
             window_bytes: 0,
             numbers: Numbers::default(),
             wishes: Wishes::default(),
@@ -210,6 +213,7 @@ impl Worker {
             meta_heard: self.meta_heard,
             meta_up: self.meta_up,
             window_bytes: self.window_bytes,
+            wall: self.wall_ahead_ms.map(|ahead| Expiry(ahead + now.0 / 1_000_000)),
             numbers: &mut self.numbers,
             wishes: &mut self.wishes,
             effects,
@@ -294,15 +298,7 @@ impl Worker {
                 return Err(Refusal::KeyTooLarge { bytes_max: self.limits.key_bytes_max });
             }
         }
-        let value = match &request.operation {
-            Operation::Put { value, .. } => Some(value),
-            Operation::Cas { value, .. } => value.as_ref(),
-            Operation::Get { .. }
-            | Operation::Delete { .. }
-            | Operation::Incr { .. }
-            | Operation::Scan { .. }
-            | Operation::Changes { .. } => None,
-        };
+        let value = request.operation.value();
         if value.is_some_and(|value| value.len() > self.limits.value_bytes_max as usize) {
             return Err(Refusal::ValueTooLarge { bytes_max: self.limits.value_bytes_max });
         }
@@ -312,7 +308,9 @@ impl Worker {
         {
             return Err(Refusal::Unsupported);
         }
-        if request.operation.is_write() && request.origin.is_none_or(|it| it.number.0 == 0) {
+        let nameless = request.origin.is_none_or(|it| it.number.0 == 0);
+        let lifeless = request.operation.lifetime_ms() == Some(0);
+        if request.operation.is_write() && (nameless || lifeless) {
             return Err(Refusal::Malformed);
         }
         let set = request.operation.key_set(self.view.sets.len() as u16);
@@ -385,6 +383,7 @@ impl Machine for Worker {
             WorkerInput::ChunkStored { set, run, through } => {
                 self.with(set, now, effects, |it, ctx| it.on_chunk_stored(ctx, run, through));
             }
+            WorkerInput::WallClock { ahead_ms } => self.wall_ahead_ms = Some(ahead_ms),
             WorkerInput::Stop => self.on_stop(now, effects),
         }
         self.want_links(effects);

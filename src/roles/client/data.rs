@@ -1,6 +1,7 @@
 //! The commands that read and write keys.
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -49,8 +50,16 @@ pub(super) fn get(context: &Context, key: Key) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-pub(super) fn put(context: &Context, key: Key, value: Bytes) -> Result<Exit, Failure> {
-    let written = block_on(context.session().put(key, value))?;
+pub(super) fn put(
+    context: &Context,
+    key: Key,
+    value: Bytes,
+    lifetime: Option<Duration>,
+) -> Result<Exit, Failure> {
+    let written = match lifetime {
+        Some(lifetime) => block_on(context.session().put_for(key, value, lifetime))?,
+        None => block_on(context.session().put(key, value))?,
+    };
     let revision = report::revision(written.revision());
     let json = || json!({ "position": report::position(written.position), "revision": revision });
     context.tell(json, &format!("stored, revision {revision}"))?;
@@ -70,8 +79,14 @@ pub(super) fn cas(
     key: Key,
     expect: Expect,
     value: Option<Bytes>,
+    lifetime: Option<Duration>,
 ) -> Result<Exit, Failure> {
-    match block_on(context.session().cas(key, expect, value))? {
+    let session = context.session();
+    let answer = match (value, lifetime) {
+        (Some(value), Some(lifetime)) => block_on(session.cas_for(key, expect, value, lifetime))?,
+        (value, _) => block_on(session.cas(key, expect, value))?,
+    };
+    match answer {
         CasAnswer::Swapped { position } => {
             let revision = report::revision(position.revision());
             let json = || {

@@ -62,6 +62,7 @@ pub enum Action {
     Put {
         key: Key,
         value: Input,
+        lifetime: Option<Duration>,
     },
     Delete {
         key: Key,
@@ -71,6 +72,7 @@ pub enum Action {
         key: Key,
         expect: Expect,
         value: Option<Input>,
+        lifetime: Option<Duration>,
     },
     Incr {
         key: Key,
@@ -226,10 +228,10 @@ fn connect(config: &ClusterConfig, request: &ClientRequest) -> Result<Client, Co
 fn perform(context: &Context, action: Action) -> Result<Exit, Failure> {
     match action {
         Action::Get { key } => data::get(context, key),
-        Action::Put { key, value } => data::put(context, key, read(value)?),
+        Action::Put { key, value, lifetime } => data::put(context, key, read(value)?, lifetime),
         Action::Delete { key } => data::delete(context, key),
-        Action::Cas { key, expect, value } => {
-            data::cas(context, key, expect, value.map(read).transpose()?)
+        Action::Cas { key, expect, value, lifetime } => {
+            data::cas(context, key, expect, value.map(read).transpose()?, lifetime)
         }
         Action::Incr { key, by } => data::incr(context, key, by),
         Action::Scan { prefix, limit, keys_only } => data::scan(context, &prefix, limit, keys_only),

@@ -127,6 +127,8 @@ fn perform_in_memory(engine: &mut MemoryEngine, effect: WorkerEffect) -> Option<
         }
         WorkerEffect::Clear { set, at, .. } => engine.clear(set, at),
         WorkerEffect::Rebase { set, at, .. } => engine.rebase(set, at),
+        // Nobody inherits it.
+        WorkerEffect::Expire { .. } => {}
         // Nobody inherits what is in memory, so that there is nothing to wait for.
         WorkerEffect::Remember { set, number, .. } => {
             return Some(WorkerInput::Remembered { set, number });

@@ -240,6 +240,7 @@ impl Shell<Worker> for ServerShell {
             | WorkerEffect::StoreChunk { .. }
             | WorkerEffect::StoreChanges { .. }
             | WorkerEffect::Rebase { .. }
+            | WorkerEffect::Expire { .. }
             | WorkerEffect::DropTombstones { .. }
             | WorkerEffect::Clear { .. }
             | WorkerEffect::Remember { .. }) => {

@@ -53,6 +53,10 @@ pub enum Starting {
     Attaches(oneshot::Receiver<Identified>),
 }
 
+/// How often the wall clock is looked at, and the change, in milliseconds, that counts.
+const WALL_CLOCK_EVERY: Duration = Duration::from_secs(1);
+const WALL_CLOCK_DRIFT_MS: u64 = 2;
+
 /// A worker that is to be run.
 pub struct Body {
     pub plan: Arc<Plan>,
@@ -134,6 +138,8 @@ async fn serve(body: Body) -> Result<()> {
     let shell = ServerShell::new(plan.clone(), worker, endpoint_here, reports_here, done, engine);
     let driver = Handle::new(machine, shell);
     driver.with(|machine, shell| shell.begin(&driver, machine));
+    driver.input(WorkerInput::WallClock { ahead_ms: clock::wall_ahead_ms() });
+    spawn_local(watch_wall_clock(driver.clone()));
     spawn_local(driver.clone().run_timer());
     if let Some(told) = told {
         spawn_local(hear_disk(driver.clone(), told));
@@ -155,6 +161,19 @@ async fn serve(body: Body) -> Result<()> {
     // The main thread is gone only when the process ends.
     let _ = reports.send(Report::MayExit { worker });
     Ok(())
+}
+
+/// Expiries follow the wall clock, which may be set while this runs.
+async fn watch_wall_clock(driver: Driver) {
+    let mut told = clock::wall_ahead_ms();
+    loop {
+        tokio::time::sleep(WALL_CLOCK_EVERY).await;
+        let ahead_ms = clock::wall_ahead_ms();
+        if ahead_ms.abs_diff(told) > WALL_CLOCK_DRIFT_MS {
+            told = ahead_ms;
+            driver.input(WorkerInput::WallClock { ahead_ms });
+        }
+    }
 }
 
 /// Brings back what the disk has done.

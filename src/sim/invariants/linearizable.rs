@@ -197,14 +197,20 @@ fn fits(what: &Operation, answer: &Answer, state: &State) -> Result<(), &'static
         (Operation::Get { .. } | Operation::Delete { .. }, Answer::Absent { .. }) => {
             found.is_none()
         }
-        (Operation::Put { .. }, Answer::Written { written, .. }) => *written == Written::Stored,
+        (Operation::Put { .. } | Operation::PutFor { .. }, Answer::Written { written, .. }) => {
+            *written == Written::Stored
+        }
         (Operation::Delete { .. }, Answer::Written { written, .. }) => {
             found.is_some() && *written == Written::Deleted
         }
-        (Operation::Cas { expect, .. }, Answer::Written { .. }) => expected(expect, found),
-        (Operation::Cas { expect, .. }, Answer::Mismatch { found: named, .. }) => {
-            !expected(expect, found) && *named == found.map(|(_, revision)| *revision)
-        }
+        (
+            Operation::Cas { expect, .. } | Operation::CasFor { expect, .. },
+            Answer::Written { .. },
+        ) => expected(expect, found),
+        (
+            Operation::Cas { expect, .. } | Operation::CasFor { expect, .. },
+            Answer::Mismatch { found: named, .. },
+        ) => !expected(expect, found) && *named == found.map(|(_, revision)| *revision),
         (Operation::Incr { by, .. }, Answer::Written { written, .. }) => {
             let sum = number(found).and_then(|number| number.checked_add(*by));
             sum.map(Written::Counter) == Some(*written)

@@ -16,7 +16,7 @@ use bytes::Bytes;
 
 use super::base::{Base, BaseError};
 use super::overlay::{Changed, Overlay, Span};
-use crate::protocol::types::{Change, Changes, Entry, Key, KeySet, Op, Record, Revision, Value};
+use crate::protocol::types::{Changes, Entry, Key, KeySet, Op, Record, Revision, Value};
 use crate::store::trail::Trail;
 use crate::store::{ChunkRange, Page};
 
@@ -136,16 +136,11 @@ impl Layers {
         }
         let tombstones = &mut self.tombstones[usize::from(set.0)];
         tombstones.remove(&entry.key[..]);
-        let value = match &entry.change {
-            Change::Put(value) => Some(&value[..]),
-            Change::Delete => {
-                if keep_tombstone {
-                    tombstones.insert(Box::from(&entry.key[..]), revision);
-                }
-                None
-            }
-        };
-        self.recent.put(set, &entry.key, value, revision);
+        let value = entry.change.value();
+        if value.is_none() && keep_tombstone {
+            tombstones.insert(Box::from(&entry.key[..]), revision);
+        }
+        self.recent.put(set, &entry.key, value.map(|value| &value[..]), revision);
         Ok(())
     }
 

@@ -154,8 +154,8 @@ impl DurableEngine {
             let wrong = |what: &str| BaseError::Damaged(format!("its row of key set {set} {what}"));
             let kept = replay.kept.get_mut(usize::from(set.0));
             let kept = kept.ok_or_else(|| wrong("is none of this cluster"))?;
-            let decoded: Result<(Inheritance, Tombstones), _> = postcard::from_bytes(&encoded);
-            let (inheritance, tombstones) = decoded.map_err(|_| wrong("does not decode"))?;
+            let decoded = decode_row(&encoded).map_err(|_| wrong("does not decode"))?;
+            let (inheritance, tombstones) = decoded;
             *kept = Kept::from_inheritance(inheritance);
             replay.layers.restore_tombstones(set, tombstones);
             replay.layers.rebase(set, kept.committed());
@@ -250,6 +250,8 @@ impl DurableEngine {
             WorkerEffect::DropTombstones { set } => layers.drop_tombstones(set),
             WorkerEffect::Clear { set, at, .. } => layers.clear(set, at),
             WorkerEffect::Rebase { set, at, .. } => layers.rebase(set, at),
+            // The replica knows, and tells a checkpoint.
+            WorkerEffect::Expire { .. } => {}
             WorkerEffect::Remember { set, number, .. } => {
                 self.wait(WorkerInput::Remembered { set, number });
             }
@@ -303,7 +305,7 @@ impl DurableEngine {
         let batch = self.take_batch();
         // Chunks that come later must not undo the deletes of a copy under way.
         let encode = |it: Inheritance| {
-            let row = (&it, self.layers.tombstones(it.set));
+            let row = (&it, self.layers.tombstones(it.set), &it.expiries);
             let row = postcard::to_stdvec(&row).expect("a row always encodes, into memory");
             (it.set, row)
         };
@@ -331,6 +333,16 @@ impl Checkpoint {
         self.meta.log_from = log_from;
         self.base.checkpoint(&self.changes, &self.meta)
     }
+}
+
+/// A checkpoint's row of a key set. Rows had no expiries at first.
+fn decode_row(row: &[u8]) -> postcard::Result<(Inheritance, Tombstones)> {
+    let ((mut inheritance, tombstones), rest): ((Inheritance, Tombstones), &[u8]) =
+        postcard::take_from_bytes(row)?;
+    if !rest.is_empty() {
+        inheritance.expiries = postcard::from_bytes(rest)?;
+    }
+    Ok((inheritance, tombstones))
 }
 
 /// The log is read: effects are carried out again.
@@ -382,6 +394,7 @@ impl Replay {
             LogRecord::Changes { set, read_at, records, deleted } => {
                 layers.store_changes(set, read_at, &records, &deleted)?;
             }
+            LogRecord::Expire { set, keys } => sets[place(set)].expire(&keys),
             LogRecord::Remember { set, standing } => sets[place(set)].remember(standing),
         }
         Ok(())

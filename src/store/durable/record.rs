@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use crate::protocol::effect::WorkerEffect;
 use crate::protocol::inheritance::Standing;
 use crate::protocol::message::DedupSnapshot;
-use crate::protocol::types::{Entry, Epoch, Incarnation, Key, KeySet, Op, Record, Revision};
+use crate::protocol::types::{
+    Entry, Epoch, Expiry, Incarnation, Key, KeySet, Op, Record, Revision,
+};
 
 /// One effect on a durable engine.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
@@ -64,6 +66,11 @@ pub enum LogRecord {
         records: Vec<Record>,
         deleted: Vec<Key>,
     },
+    /// These keys expire, as a copy run said.
+    Expire {
+        set: KeySet,
+        keys: Vec<(Key, Expiry)>,
+    },
 }
 
 impl LogRecord {
@@ -105,6 +112,9 @@ impl LogRecord {
                     deleted: deleted.clone(),
                 }
             }
+            WorkerEffect::Expire { set, keys } => {
+                LogRecord::Expire { set: *set, keys: keys.clone() }
+            }
             WorkerEffect::Remember { set, standing, number: _ } => {
                 LogRecord::Remember { set: *set, standing: standing.clone() }
             }
@@ -125,6 +135,7 @@ impl LogRecord {
             | LogRecord::Clear { set, .. }
             | LogRecord::Remember { set, .. }
             | LogRecord::Rebase { set, .. }
+            | LogRecord::Expire { set, .. }
             | LogRecord::Changes { set, .. } => Some(set),
         }
     }

@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::protocol::types::Change;
 use crate::protocol::types::{Epoch, Key, Written};
 
 const SET: KeySet = KeySet(1);
@@ -82,7 +83,9 @@ impl Model {
             return;
         }
         match &entry.change {
-            Change::Put(value) => self.set(&entry.key, Some(value.clone()), revision),
+            Change::Put(value) | Change::Expiring(value, _) => {
+                self.set(&entry.key, Some(value.clone()), revision);
+            }
             Change::Delete if keep_tombstone => self.set(&entry.key, None, revision),
             Change::Delete => self.0.retain(|row| row.0 != entry.key),
         }

@@ -286,6 +286,14 @@ fn differences() -> Vec<(&'static str, PeerMessage)> {
                 deleted: vec![bytes("y")],
             },
         ),
+        (
+            "peer.run_expiries",
+            PeerMessage::RunExpiries {
+                set,
+                run,
+                keys: vec![(bytes("x"), Expiry(1_795_000_000_000))],
+            },
+        ),
     ]
 }
 

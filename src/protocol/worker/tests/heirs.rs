@@ -24,6 +24,7 @@ fn inheritance(whole_from: Option<Op>) -> Inheritance {
         committed_epoch: Epoch(1),
         dedup: DedupSnapshot::default(),
         window: vec![entry(1, 2), entry(1, 3)],
+        expiries: Vec::new(),
     }
 }
 

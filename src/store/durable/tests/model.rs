@@ -11,8 +11,8 @@ use crate::protocol::inheritance::{Inheritance, Standing};
 use crate::protocol::limits::Limits;
 use crate::protocol::message::DedupSnapshot;
 use crate::protocol::types::{
-    Change, Entry, Epoch, KeySet, LossEpoch, Op, Origin, Record, RequestNumber, Revision, RunId,
-    SessionId, Written,
+    Change, Entry, Epoch, Expiry, KeySet, LossEpoch, Op, Origin, Record, RequestNumber, Revision,
+    RunId, SessionId, Written,
 };
 use crate::store::kept::Kept;
 use crate::store::{ChunkRange, Engine, MemoryEngine};
@@ -53,6 +53,7 @@ impl Model {
                 self.store.clear(set, at);
                 self.kept(set).restart(at, dedup);
             }
+            WorkerEffect::Expire { set, keys } => self.kept(set).expire(&keys),
             WorkerEffect::Rebase { set, at, dedup } => {
                 self.store.rebase(set, at);
                 self.kept(set).restart(at, dedup);
@@ -124,7 +125,7 @@ impl Generator {
         let number = self.numbers;
         let progress = &mut self.sets[index];
         match dice.below(self.kinds) {
-            0..=5 => progress.append(dice, set, number),
+            0..=5 => progress.append(dice, set, number, self.kinds == KINDS),
             6..=10 if !progress.window.is_empty() => progress.apply(set),
             11 => {
                 let keep = dice.below(progress.window.len() as u64 + 1) as usize;
@@ -144,6 +145,9 @@ impl Generator {
                 progress.committed += dice.below(3);
                 let dedup = DedupSnapshot { horizon: Op(dice.below(3)), records: Vec::new() };
                 WorkerEffect::Rebase { set, at: Op(progress.committed), dedup }
+            }
+            17 if progress.copying && progress.window.is_empty() => {
+                WorkerEffect::Expire { set, keys: vec![(key(dice), Expiry(number))] }
             }
             17 | 18 if progress.copying => progress.changes(dice, set),
             13 | 14 if progress.copying => progress.chunk(dice, set),
@@ -180,7 +184,13 @@ impl Progress {
     }
 
     /// The next entries, or others in the place of some of the window.
-    fn append(&mut self, dice: &mut Dice, set: KeySet, number: u64) -> WorkerEffect {
+    fn append(
+        &mut self,
+        dice: &mut Dice,
+        set: KeySet,
+        number: u64,
+        expiring: bool,
+    ) -> WorkerEffect {
         if dice.below(4) == 0 {
             self.window.truncate(dice.below(self.window.len() as u64 + 1) as usize);
             self.epoch += 1;
@@ -189,7 +199,11 @@ impl Progress {
         for _ in 0..=dice.below(3) {
             let op = Op(self.committed + self.window.len() as u64 + 1);
             let delete = dice.below(4) == 0;
-            let change = if delete { Change::Delete } else { Change::Put(value(dice)) };
+            let change = match (delete, expiring && number % 3 == 0) {
+                (true, _) => Change::Delete,
+                (false, true) => Change::Expiring(value(dice), Expiry(number)),
+                (false, false) => Change::Put(value(dice)),
+            };
             let origin = (dice.below(3) > 0).then(|| Origin {
                 session: SessionId(u128::from(dice.below(5))),
                 number: RequestNumber(number * 4 + self.window.len() as u64 % 4),

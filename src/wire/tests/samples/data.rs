@@ -38,6 +38,19 @@ pub(super) fn requests() -> Vec<(&'static str, Request)> {
             }),
         ),
         (
+            "request.put_for",
+            request(Operation::PutFor { key: key(), value: bytes("value"), lifetime_ms: 60_000 }),
+        ),
+        (
+            "request.cas_for",
+            request(Operation::CasFor {
+                key: key(),
+                expect: Expect::Absent,
+                value: bytes("value"),
+                lifetime_ms: 60_000,
+            }),
+        ),
+        (
             "request.changes",
             request(Operation::Changes {
                 set: SET,
@@ -71,7 +84,7 @@ pub(super) fn answers() -> Vec<(&'static str, Answer)> {
                 position,
                 ends: Op(900),
                 records: vec![record()],
-                deleted: vec![key()],
+                deleted: vec![bytes("gone")],
             },
         ),
         ("answer.page", Answer::Page { position, records: vec![record()], more: true }),
@@ -90,6 +103,7 @@ pub(super) fn answers() -> Vec<(&'static str, Answer)> {
         ("answer.unknown_set", refused(Refusal::UnknownSet)),
         ("answer.unsupported", refused(Refusal::Unsupported)),
         ("answer.malformed", refused(Refusal::Malformed)),
+        ("answer.too_many_expire", refused(Refusal::TooManyExpire { keys_max: 65_536 })),
         ("answer.forgotten", Answer::Forgotten { position }),
         ("answer.moved", Answer::Moved { configuration }),
         ("answer.moved_nowhere", Answer::Moved { configuration: None }),

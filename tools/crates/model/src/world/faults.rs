@@ -150,6 +150,7 @@ impl World {
             | PeerMessage::ChunkStored { .. }
             | PeerMessage::CopyChanges { .. }
             | PeerMessage::RunBase { .. }
+            | PeerMessage::RunExpiries { .. }
             | PeerMessage::RunLost { .. }
             | PeerMessage::Beacon { .. } => false,
         }

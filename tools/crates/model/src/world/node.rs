@@ -276,6 +276,7 @@ impl World {
             | WorkerEffect::StoreChunk { .. }
             | WorkerEffect::StoreChanges { .. }
             | WorkerEffect::Rebase { .. }
+            | WorkerEffect::Expire { .. }
             | WorkerEffect::DropTombstones { .. }
             | WorkerEffect::Remember { .. }
             | WorkerEffect::Clear { .. } => self.perform_store(server, process, effect, inputs),
@@ -348,6 +349,7 @@ impl World {
                 inputs.push_back(WorkerInput::ChunkStored { set, run, through });
             }
             WorkerEffect::DropTombstones { set } => engine.drop_tombstones(set),
+            WorkerEffect::Expire { .. } => {}
             WorkerEffect::Remember { set, number, .. } => {
                 inputs.push_back(WorkerInput::Remembered { set, number });
             }

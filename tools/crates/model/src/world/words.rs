@@ -38,6 +38,9 @@ fn message(it: &PeerMessage) -> String {
             let changes = records.len() + deleted.len();
             format!("{changes} changes for {run} as of {read_at}")
         }
+        PeerMessage::RunExpiries { run, keys, .. } => {
+            format!("{} expiries for {run}", keys.len())
+        }
         PeerMessage::RunBase { run, base, .. } => format!("base of {run} is {base}"),
         PeerMessage::ChunkStored { run, .. } => format!("chunk of {run} stored"),
         PeerMessage::RunLost { run, .. } => format!("{run} is lost"),
