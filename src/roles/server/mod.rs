@@ -32,6 +32,7 @@ use crate::protocol::message::{Registration, RegistrationRefusal};
 use crate::protocol::timing::Timing;
 use crate::protocol::types::{ClusterId, Epoch, Incarnation, KeySet, Member, ServerId, WorkerId};
 use crate::protocol::view::View;
+use crate::store::durable::CHECKPOINT_FILES;
 
 /// What all workers of a process share, read-only.
 pub(super) struct Plan {
@@ -39,6 +40,8 @@ pub(super) struct Plan {
     pub cluster_name: String,
     pub key_sets: u16,
     pub engine: Engine,
+    /// Of a durable engine's log.
+    pub log_file_bytes: u64,
     pub timing: Timing,
     pub limits: Limits,
     pub meta: std::net::SocketAddr,
@@ -262,6 +265,7 @@ fn plan(
         cluster_name: config.name().to_owned(),
         key_sets: config.key_sets(),
         engine: config.engine(),
+        log_file_bytes: u64::from(config.checkpoint_log()) / CHECKPOINT_FILES,
         timing: config.timing(),
         limits,
         meta: config.meta().advertise,
