@@ -26,7 +26,7 @@ use tokio::sync::mpsc;
 use crate::config::{ClusterConfig, Engine, ServerConfig};
 use crate::identity::Identity;
 use crate::net::Credentials;
-use crate::process::{KnownCluster, StateDir};
+use crate::process::{KnownCluster, StateDir, StateError};
 use crate::protocol::limits::Limits;
 use crate::protocol::message::{Registration, RegistrationRefusal};
 use crate::protocol::timing::Timing;
@@ -231,7 +231,13 @@ impl Main {
         if first.is_none() || found.any(|&other| other != first) {
             return Ok(None);
         }
-        let registered = self.state.identity()?.filter(|it| it.server == self.id);
+        let registered = match self.state.identity() {
+            Err(error @ StateError::Damaged { .. }) => {
+                tracing::error!("{error}; what this server held is copied anew");
+                return Ok(None);
+            }
+            read => read?.filter(|it| it.server == self.id),
+        };
         Ok(first.max(registered.map(|it| it.incarnation)))
     }
 }
