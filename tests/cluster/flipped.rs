@@ -217,11 +217,11 @@ fn below(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The last file whose name, below the server's folder, begins with `begin` and has no more of it.
-fn last(begin: &'static str) -> impl Fn(&Path) -> Option<PathBuf> {
+/// The last file with `part` in its path.
+fn last(part: &'static str) -> impl Fn(&Path) -> Option<PathBuf> {
     move |folder| {
-        let named = |it: &PathBuf| it.to_str().is_some_and(|it| it.contains(begin));
-        below(folder).into_iter().filter(named).next_back()
+        let named = |it: &PathBuf| it.to_str().is_some_and(|it| it.contains(part));
+        below(folder).into_iter().rfind(named)
     }
 }
 
@@ -247,7 +247,7 @@ fn a_turned_bit_is_never_served() {
     let tables = [Place::Begin, Place::Middle, Place::End]
         .map(|place| round.turn("largest table", largest_table, place));
     assert!(tables.contains(&Ending::Condemned), "records are found bad on reading: {tables:?}");
-    for (what, begin) in [
+    for (what, part) in [
         ("the store's journal", "store/0.jnl"),
         ("the store's version", "store/version"),
         ("the store's manifest", "keyspaces/1/v"),
@@ -255,7 +255,7 @@ fn a_turned_bit_is_never_served() {
         ("the store's own list", "keyspaces/0/tables/"),
         ("the manifest of that list", "keyspaces/0/v"),
     ] {
-        round.turn(what, last(begin), Place::Middle);
+        round.turn(what, last(part), Place::Middle);
     }
     let identity = round.turn("identity", last("server-1/identity"), Place::Begin);
     assert_eq!(identity, Ending::CopiedAnew, "whose memory it is can not be told");
