@@ -45,6 +45,19 @@ fn many_seeds_break_no_property() {
 }
 
 #[test]
+fn power_cuts_break_no_property() {
+    let (mut cuts, mut operations) = (0, 0);
+    for seed in 1..=4 {
+        let report = simulate(seed, Options { power_cuts: 20, ..options() });
+        demand_whole(&report);
+        cuts += report.power_cuts;
+        operations += report.operations;
+    }
+    assert!(cuts >= 80, "the power went {cuts} times only");
+    assert!(operations >= 10 * cuts, "hardly any operation: the clients do not get through");
+}
+
+#[test]
 fn one_seed_breaks_no_property() {
     demand_whole(&simulate(number("TANDEM_SEED", 1), options()));
 }
@@ -52,9 +65,11 @@ fn one_seed_breaks_no_property() {
 #[test]
 fn a_seed_gives_one_run() {
     let seed = number("TANDEM_SEED", 3);
-    let (one, two) = (simulate(seed, options()), simulate(seed, options()));
-    assert_eq!((one.hash, one.steps), (two.hash, two.steps));
-    assert_ne!(one.hash, simulate(seed + 1, options()).hash);
+    for options in [options(), Options { power_cuts: 20, ..options() }] {
+        let (one, two) = (simulate(seed, options), simulate(seed, options));
+        assert_eq!((one.hash, one.steps), (two.hash, two.steps));
+        assert_ne!(one.hash, simulate(seed + 1, options).hash);
+    }
 }
 
 /// Seeds that once broke a property. Code changes move them on to other runs, so that each also

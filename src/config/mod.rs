@@ -29,6 +29,9 @@ pub const KEY_SETS_MAX: u16 = 4_096;
 /// The most workers that a server may have.
 pub const WORKERS_MAX: usize = 64;
 
+/// Bytes of a worker's log between two checkpoints, unless `cluster.toml` says otherwise.
+pub const CHECKPOINT_LOG: u32 = 64 << 20;
+
 /// A cluster as its `cluster.toml` describes it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ClusterConfig {
@@ -38,6 +41,7 @@ pub struct ClusterConfig {
     replicas: usize,
     min_write_copies: usize,
     engine: Engine,
+    checkpoint_log: u32,
     timing: Timing,
     limits: Limits,
     meta: MetaConfig,
@@ -160,6 +164,12 @@ impl ClusterConfig {
     #[must_use]
     pub fn engine(&self) -> Engine {
         self.engine
+    }
+
+    /// Bytes by which a worker's log grows before the next checkpoint; for the durable engine.
+    #[must_use]
+    pub fn checkpoint_log(&self) -> u32 {
+        self.checkpoint_log
     }
 
     #[must_use]

@@ -10,7 +10,10 @@ use toml::de::DeTable;
 use super::addresses::{Party, check_parties};
 use super::error::{ConfigError, Source};
 use super::section::Section;
-use super::{ClusterConfig, Engine, KEY_SETS_MAX, Limits, MetaConfig, ServerConfig, WORKERS_MAX};
+use super::{
+    CHECKPOINT_LOG, ClusterConfig, Engine, KEY_SETS_MAX, Limits, MetaConfig, ServerConfig,
+    WORKERS_MAX,
+};
 use crate::protocol::time::Span;
 use crate::protocol::timing::{Timing, TimingError};
 use crate::protocol::types::ServerId;
@@ -19,6 +22,10 @@ use crate::protocol::types::ServerId;
 const KEY_BYTES_BOUND: u32 = 64 << 10;
 const VALUE_BYTES_BOUND: u32 = 64 << 20;
 
+/// Bounds of the log between two checkpoints; a restart reads all of it.
+const CHECKPOINT_LOG_MIN: u32 = 16 << 10;
+const CHECKPOINT_LOG_MAX: u32 = 1 << 30;
+
 const ROOT: &[&str] = &["cluster", "limits", "meta", "server", "certs", "client", "admin"];
 const CLUSTER: &[&str] = &[
     "name",
@@ -26,6 +33,7 @@ const CLUSTER: &[&str] = &[
     "replicas",
     "min_write_copies",
     "engine",
+    "checkpoint_log",
     "heartbeat",
     "lease",
     "grace",
@@ -69,6 +77,9 @@ pub(super) fn cluster(source: Source<'_>) -> Result<ClusterConfig, ConfigError> 
         replicas,
         min_write_copies,
         engine: engine(&cluster)?,
+        checkpoint_log: cluster
+            .size("checkpoint_log", CHECKPOINT_LOG_MIN, CHECKPOINT_LOG_MAX)?
+            .unwrap_or(CHECKPOINT_LOG),
         timing,
         limits,
         meta,
@@ -184,8 +195,8 @@ fn limits(root: &Section<'_>) -> Result<Limits, ConfigError> {
     let usual = Limits::default();
     let Some((table, span)) = root.table("limits")? else { return Ok(usual) };
     let limits = Section::new(root.source, "limits", LIMITS, table, span)?;
-    let key = limits.size("key_bytes_max", KEY_BYTES_BOUND)?;
-    let value = limits.size("value_bytes_max", VALUE_BYTES_BOUND)?;
+    let key = limits.size("key_bytes_max", 1, KEY_BYTES_BOUND)?;
+    let value = limits.size("value_bytes_max", 1, VALUE_BYTES_BOUND)?;
     Ok(Limits {
         key_bytes_max: key.unwrap_or(usual.key_bytes_max),
         value_bytes_max: value.unwrap_or(usual.value_bytes_max),

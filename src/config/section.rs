@@ -146,8 +146,8 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// A size in bytes: a number, or a text such as "64KiB".
-    pub fn size(&self, key: &'static str, max: u32) -> Result<Option<u32>, ConfigError> {
+    /// A size in bytes from `min` to `max`: a number, or a text such as "64KiB".
+    pub fn size(&self, key: &'static str, min: u32, max: u32) -> Result<Option<u32>, ConfigError> {
         let Some(value) = self.value(key) else { return Ok(None) };
         let bytes = match value.get_ref() {
             DeValue::Integer(digits) => u64::from_str_radix(digits.as_str(), digits.radix()).ok(),
@@ -159,14 +159,15 @@ impl<'a> Section<'a> {
             | DeValue::Table(_) => None,
         };
         let fits = bytes.and_then(|bytes| u32::try_from(bytes).ok());
-        match fits.filter(|&bytes| (1..=max).contains(&bytes)) {
+        match fits.filter(|&bytes| (min..=max).contains(&bytes)) {
             Some(bytes) => Ok(Some(bytes)),
             None => Err(self.error(
                 key,
                 &value.span(),
                 "not a size within its bounds",
                 format!(
-                    "write bytes as a number or a text such as \"64KiB\", from 1 to {}",
+                    "write bytes as a number or a text such as \"64KiB\", from {} to {}",
+                    size_text(min),
                     size_text(max)
                 ),
             )),

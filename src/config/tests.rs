@@ -118,6 +118,22 @@ fn sizes_and_durations_are_written_for_people() {
 }
 
 #[test]
+fn the_log_between_checkpoints_has_bounds() {
+    let with =
+        |size: &str| GOOD.replacen("lease =", &format!("checkpoint_log = {size}\nlease ="), 1);
+    assert_eq!(parse(GOOD).expect("a good file").checkpoint_log(), 64 << 20);
+    assert_eq!(parse(&with("\"64 KiB\"")).expect("a good file").checkpoint_log(), 64 << 10);
+    let error = parse(&with("\"1KiB\"")).expect_err("far too often").to_string();
+    assert!(
+        error.ends_with(
+            "cluster.checkpoint_log: not a size within its bounds; write bytes as a number or a \
+             text such as \"64KiB\", from 16KiB to 1024MiB"
+        ),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_missing_file_is_named_with_the_remedy() {
     let error = ClusterConfig::load("/nowhere/cluster.toml").expect_err("no such file");
     assert_eq!(
@@ -231,7 +247,7 @@ fn counts_are_bounded() {
     assert_eq!(
         message("\n[meta]", "\n[limits]\nvalue_bytes_max = \"65MiB\"\n[meta]"),
         "8:19: limits.value_bytes_max: not a size within its bounds; write bytes as a number or a \
-         text such as \"64KiB\", from 1 to 64MiB"
+         text such as \"64KiB\", from 1B to 64MiB"
     );
 }
 

@@ -20,7 +20,7 @@ pub mod spawner;
 pub mod state_dir;
 
 pub use spawner::{Exited, Launch, SpawnError, Spawner};
-pub use state_dir::{KnownCluster, StateDir, StateError};
+pub use state_dir::{KnownCluster, OwnIdentity, StateDir, StateError};
 
 #[cfg(test)]
 mod tests;

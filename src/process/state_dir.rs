@@ -4,7 +4,8 @@
 //!   lock       the lock itself; empty
 //!   process    who holds the lock: number, start time, boot
 //!   cluster    the cluster's UUID and the highest epoch that was seen in it
-//!   identity   the server's number and the latest incarnation that it was given
+//!   identity   the server's number, the latest incarnation that it was given, and the oldest
+//!              whose memory any of its workers had then
 //!   spawned    who the metaserver started here last
 //!   reset-seed the secret by which others notice a restart at once; of its owner alone
 //!   server.log what a started server prints; server.log.1 is an older part
@@ -46,6 +47,14 @@ pub struct KnownCluster {
     pub cluster: ClusterId,
     /// Over all key sets; 0 = none was seen.
     pub highest_epoch: Epoch,
+}
+
+/// Who the last process of a directory was.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct OwnIdentity {
+    pub member: Member,
+    /// The oldest incarnation whose memory a worker had as it began; its own if it had none.
+    pub memory: Incarnation,
 }
 
 /// Why a state directory can not be used.
@@ -124,19 +133,23 @@ impl StateDir {
         self.write(CLUSTER, &format!("cluster {cluster}\nhighest_epoch {}\n", highest_epoch.0))
     }
 
-    /// The member that this directory's last process was registered as, if it was.
-    pub fn identity(&self) -> Result<Option<Member>, StateError> {
+    /// What this directory's last process was registered as, if it was.
+    pub fn identity(&self) -> Result<Option<OwnIdentity>, StateError> {
         self.read(IDENTITY, |text| {
-            let [server, incarnation] = fields(text, ["server", "incarnation"])?;
+            let [server, incarnation, memory] = fields(text, ["server", "incarnation", "memory"])?;
             let server = ServerId(server.parse().ok()?);
-            Some(Member { server, incarnation: Incarnation(incarnation.parse().ok()?) })
+            let member = Member { server, incarnation: Incarnation(incarnation.parse().ok()?) };
+            Some(OwnIdentity { member, memory: Incarnation(memory.parse().ok()?) })
         })
     }
 
     /// Remembers what this process is registered as, durably.
-    pub fn store_identity(&self, member: Member) -> Result<(), StateError> {
-        let Member { server, incarnation } = member;
-        self.write(IDENTITY, &format!("server {}\nincarnation {}\n", server.0, incarnation.0))
+    pub fn store_identity(&self, identity: OwnIdentity) -> Result<(), StateError> {
+        let OwnIdentity { member: Member { server, incarnation }, memory } = identity;
+        let lines = [("server", u64::from(server.0)), ("incarnation", incarnation.0)];
+        let lines = lines.into_iter().chain([("memory", memory.0)]);
+        let text: String = lines.map(|(name, value)| format!("{name} {value}\n")).collect();
+        self.write(IDENTITY, &text)
     }
 
     /// The secret of this directory's processes, drawn once: see `net::EndpointOptions`. A file

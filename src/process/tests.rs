@@ -81,11 +81,12 @@ fn the_files_of_a_directory_survive() {
     assert_eq!(state.identity().expect("no file is fine"), None);
     state.store_cluster(KnownCluster { highest_epoch: Epoch(1), ..known }).expect("writes");
     state.store_cluster(known).expect("writes again");
-    state.store_identity(member).expect("writes");
+    let identity = OwnIdentity { member, memory: Incarnation(7) };
+    state.store_identity(identity).expect("writes");
     drop(state);
     let state = StateDir::lock(&scratch.0).expect("free");
     assert_eq!(state.cluster().expect("reads"), Some(known));
-    assert_eq!(state.identity().expect("reads"), Some(member));
+    assert_eq!(state.identity().expect("reads"), Some(identity));
 }
 
 #[test]

@@ -127,6 +127,8 @@ mutants! {
         "an heir takes a copy run where its predecessor is a member";
     EmptyHeir "empty-heir"
         "an incarnation without its predecessor's log stands for it";
+    AckBeforeSynced "ack-before-synced"
+        "a write is acknowledged before the log has it on the disk";
 }
 
 #[cfg(feature = "mutants")]

@@ -21,6 +21,8 @@ pub enum Fault {
     Wipe(ServerId),
     /// It dies after performing that many more effects, in the middle of a step.
     KillSoon(Node, u32),
+    /// All processes of servers and the metaserver are gone, with whatever was not synced.
+    Power,
     Start(Node),
     Freeze(Node, Span),
     /// One direction.
@@ -86,7 +88,8 @@ impl Kind {
 }
 
 impl Fault {
-    /// The kind, for counting; none if this ends something. A crash counts when it happens.
+    /// The kind, for counting; none if this ends something. A crash counts when it happens, and a
+    /// power cut apart from all others.
     #[must_use]
     pub fn kind(self) -> Option<Kind> {
         match self {
@@ -99,7 +102,8 @@ impl Fault {
             Fault::Isolate(_) => Some(Kind::Isolate),
             Fault::Stop(_) => Some(Kind::Stop),
             Fault::Stall(..) => Some(Kind::Stall),
-            Fault::KillSoon(..) | Fault::Start(_) | Fault::Mend(..) | Fault::MendAll => None,
+            Fault::KillSoon(..) | Fault::Power => None,
+            Fault::Start(_) | Fault::Mend(..) | Fault::MendAll => None,
         }
     }
 
@@ -116,7 +120,7 @@ impl Fault {
             Fault::Cut(from, to) | Fault::CutBoth(from, to) | Fault::Flap(from, to, ..) => {
                 [Some(from), Some(to)]
             }
-            Fault::Start(_) | Fault::Mend(..) | Fault::MendAll => [None, None],
+            Fault::Power | Fault::Start(_) | Fault::Mend(..) | Fault::MendAll => [None, None],
         }
     }
 }
@@ -129,6 +133,14 @@ pub struct Siege {
     pub coverage: Coverage,
     /// Servers that were asked to stop, until they are gone.
     pub leaving: BTreeSet<Process>,
+}
+
+impl Siege {
+    /// How often the power was cut.
+    #[must_use]
+    pub fn power_cuts(&self) -> u64 {
+        self.strikes.iter().filter(|(_, fault)| *fault == Fault::Power).count() as u64
+    }
 }
 
 impl World {
@@ -157,6 +169,7 @@ impl World {
             Fault::Kill(node) => self.kill(node),
             Fault::Wipe(server) => self.wipe(server),
             Fault::KillSoon(node, effects) => self.set_fuse(node, Some(effects)),
+            Fault::Power => self.cut_power(),
             Fault::Start(node) => self.start(node),
             Fault::Freeze(node, span) => self.freeze(node, span),
             Fault::Cut(from, to) => self.cut(from, to),
@@ -200,6 +213,12 @@ impl World {
             self.set_fuse(node, None);
         }
         self.strike(Fault::MendAll);
+    }
+
+    fn cut_power(&mut self) {
+        let servers: Vec<_> = self.servers.keys().copied().map(Node::Server).collect();
+        self.kill(Node::Meta);
+        servers.into_iter().for_each(|node| self.kill(node));
     }
 
     fn isolate(&mut self, node: Node) {

@@ -23,7 +23,7 @@ const FILE_NEW: &str = "meta.redb.new";
 const LOCK: &str = "meta.lock";
 
 /// Version of the rows' encoding; a row of another one is refused.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 
 const ROWS: TableDefinition<'static, (u8, u64), &[u8]> = TableDefinition::new("rows");
 

@@ -8,6 +8,7 @@
 mod backup;
 mod cut;
 mod expiry;
+mod flipped;
 mod lifetimes;
 mod loopback;
 mod network;

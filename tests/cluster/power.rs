@@ -2,7 +2,8 @@
 //!
 //! Goal: after `kill -9` of every process under load, with spawned servers and without, all that
 //! was acknowledged is there again, no key set is lost, and no copy was made anew: the members
-//! are the same servers. A server that forgets its log is no heir, and is copied anew.
+//! are the same servers; also with many checkpoints. A server that forgets its log is no heir, and
+//! is copied anew.
 //! Method: as in `loopback`, with durable servers; a load that keeps account of every answer.
 
 use tandem::client::block_on;
@@ -12,14 +13,6 @@ use tandem_local::{Load, Plan, Role, status};
 use super::TestCluster;
 use super::loopback::{client, until_progress, until_whole};
 
-fn kill_all(made: &mut TestCluster) {
-    // The metaserver first: it would start others in the place of those killed.
-    made.cluster.kill(Role::Meta).expect("a running metaserver");
-    for server in 1..=3 {
-        made.cluster.kill(Role::Server(ServerId(server))).expect("a running server");
-    }
-}
-
 fn all_come_back(plan: &Plan) {
     let mut made = TestCluster::start(plan);
     for round in 0..2 {
@@ -28,7 +21,7 @@ fn all_come_back(plan: &Plan) {
         until_whole(&client);
         load.join(&client, &format!("round-{round}"), 4);
         until_progress(&load, 200);
-        kill_all(&mut made);
+        made.cluster.kill_all().expect("running processes");
         made.cluster.start_all().expect("the binary starts");
         until_progress(&load, 100);
         until_whole(&client);
@@ -53,7 +46,8 @@ fn all_come_back_with_spawned_servers() {
 
 #[test]
 fn all_come_back_where_nobody_is_spawned() {
-    all_come_back(&Plan { durable: true, spawn: false, workers: 2, ..Plan::default() });
+    let settings = vec!["checkpoint_log = \"16KiB\"".to_owned()];
+    all_come_back(&Plan { durable: true, spawn: false, workers: 2, settings, ..Plan::default() });
 }
 
 #[test]

@@ -50,6 +50,9 @@ pub struct ServerRow {
     pub leaving: bool,
     /// The process that registered it, for a spawner on the same machine.
     pub process: u32,
+    /// Whose heir it is. Its process may end before it hears of its incarnation; the next one
+    /// then has this memory still, because nothing was acknowledged in between.
+    pub inherits: Option<Incarnation>,
 }
 
 /// A key set.

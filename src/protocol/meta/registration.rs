@@ -22,6 +22,14 @@ pub(super) struct Link {
     pub(super) worker: WorkerId,
 }
 
+/// Whether a process with the memory of `inherits` has all that the latest incarnation ever
+/// acknowledged. It has, too, with the memory that the latest one itself began with: a process
+/// remembers its incarnation before it acknowledges anything, so the latest one did nothing.
+fn is_proven(latest: &ServerRow, inherits: Option<Incarnation>) -> bool {
+    let same = inherits == Some(latest.entry.incarnation) || inherits == latest.inherits;
+    inherits.is_some() && same && !latest.fenced
+}
+
 impl MetaServer {
     /// Who speaks on `link`; none before registration and after death.
     pub(super) fn speaker(&self, link: LinkId) -> Option<Member> {
@@ -145,7 +153,8 @@ impl MetaServer {
         let incarnation = cluster.incarnation_last;
         let server = registration.server;
         let member = Member { server, incarnation };
-        let before = self.ledger.server(server).map(|row| (row.entry.member(), row.fenced));
+        let before = self.ledger.server(server).cloned();
+        let proven = before.as_ref().is_some_and(|row| is_proven(row, registration.inherits));
         let entry = ServerEntry { id: server, incarnation, workers: registration.workers };
         self.news.servers.push(entry.clone());
         let process = registration.process;
@@ -155,10 +164,10 @@ impl MetaServer {
             fenced: false,
             leaving: false,
             process,
+            inherits: registration.inherits.filter(|_| proven),
         });
         let older = self.pulses.insert(server, Pulse::since(now));
-        if let Some((predecessor, fenced)) = before {
-            let proven = registration.inherits == Some(predecessor.incarnation) && !fenced;
+        if let Some(predecessor) = before.map(|row| row.entry.member()) {
             if proven || planted(Mutant::EmptyHeir) {
                 self.install_heir(predecessor, member);
             } else {

@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use crate::protocol::mutants::{Mutant, planted};
 use crate::protocol::types::{Entry, Epoch, Op};
 
 /// Window and points of a log. Entries are contiguous and start at `committed + 1`.
@@ -71,7 +72,7 @@ impl Log {
 
     #[must_use]
     pub fn appended(&self) -> Op {
-        self.appended
+        if planted(Mutant::AckBeforeSynced) { self.prepared() } else { self.appended }
     }
 
     #[must_use]

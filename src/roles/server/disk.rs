@@ -15,7 +15,7 @@ use tokio::sync::mpsc as queue;
 
 use crate::protocol::limits::Limits;
 use crate::store::durable::files::Directory;
-use crate::store::durable::log::{FILE_BYTES, Log};
+use crate::store::durable::log::Log;
 use crate::store::durable::store::Store;
 use crate::store::durable::{Batch, Checkpoint, DurableEngine, Found};
 
@@ -137,21 +137,21 @@ impl Writer {
     }
 }
 
-/// Opens what a worker keeps in `folder`. What is damaged is put aside, and the worker starts with
-/// nothing: what it held is copied from the other members.
+/// Opens what a worker keeps in `folder`; its log has files of `file_bytes`. What is damaged is put
+/// aside, and the worker starts with nothing: what it held is copied from the other members.
 ///
 /// # Errors
 /// It can not be read, or belongs to another version of the program.
-pub fn open(folder: &Path, key_sets: u16, limits: &Limits) -> Result<Found> {
+pub fn open(folder: &Path, key_sets: u16, limits: &Limits, file_bytes: u64) -> Result<Found> {
     if folder.join(CONDEMNED).exists() {
         tracing::error!("damage was found; it is put aside, and everything is copied anew");
         discard(folder)?;
     }
-    match open_once(folder, key_sets, limits) {
+    match open_once(folder, key_sets, limits, file_bytes) {
         Err(error) if error.is_damage() => {
             tracing::error!("{error}; it is put aside, and everything is copied anew");
             discard(folder)?;
-            open_once(folder, key_sets, limits).map_err(Error::from)
+            open_once(folder, key_sets, limits, file_bytes).map_err(Error::from)
         }
         opened => opened.map_err(Error::from),
     }
@@ -162,13 +162,14 @@ fn open_once(
     folder: &Path,
     key_sets: u16,
     limits: &Limits,
+    file_bytes: u64,
 ) -> Result<Found, crate::store::durable::DurableError> {
     let log_folder = folder.join("log");
     let log = Directory::open(&log_folder).map_err(|error| {
         crate::store::durable::log::LogError::Io { file: log_folder.display().to_string(), error }
     })?;
     let store = Arc::new(Store::open(&folder.join("store"), CACHE_BYTES)?);
-    DurableEngine::open(Box::new(log), store, key_sets, limits, FILE_BYTES)
+    DurableEngine::open(Box::new(log), store, key_sets, limits, file_bytes)
 }
 
 /// Marks what a worker keeps as damaged: the next start puts it aside, whatever it finds.

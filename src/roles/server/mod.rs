@@ -26,12 +26,13 @@ use tokio::sync::mpsc;
 use crate::config::{ClusterConfig, Engine, ServerConfig};
 use crate::identity::Identity;
 use crate::net::Credentials;
-use crate::process::{KnownCluster, StateDir};
+use crate::process::{KnownCluster, OwnIdentity, StateDir, StateError};
 use crate::protocol::limits::Limits;
 use crate::protocol::message::{Registration, RegistrationRefusal};
 use crate::protocol::timing::Timing;
 use crate::protocol::types::{ClusterId, Epoch, Incarnation, KeySet, Member, ServerId, WorkerId};
 use crate::protocol::view::View;
+use crate::store::durable::CHECKPOINT_FILES;
 
 /// What all workers of a process share, read-only.
 pub(super) struct Plan {
@@ -39,6 +40,8 @@ pub(super) struct Plan {
     pub cluster_name: String,
     pub key_sets: u16,
     pub engine: Engine,
+    /// Of a durable engine's log.
+    pub log_file_bytes: u64,
     pub timing: Timing,
     pub limits: Limits,
     pub meta: std::net::SocketAddr,
@@ -189,7 +192,10 @@ impl Main {
             }
             Report::Registered { member, cluster, view } => {
                 self.state.store_cluster(KnownCluster { cluster, highest_epoch: Epoch(0) })?;
-                self.state.store_identity(member)?;
+                let oldest = self.found.values().copied().min().flatten();
+                let memory = oldest.filter(|_| self.inherits.is_some());
+                let memory = memory.unwrap_or(member.incarnation);
+                self.state.store_identity(OwnIdentity { member, memory })?;
                 tracing::info!(%member, %cluster, "registered");
                 self.workers.attach(member, cluster, &view, self.inherits);
             }
@@ -219,17 +225,35 @@ impl Main {
         Ok(self.waiting == 0)
     }
 
-    /// Whose memory the process has: that of the last incarnation that was registered here, if
-    /// every worker has all that it kept. An incarnation that was registered and wrote nothing
-    /// has that of the one before it, because it acknowledged nothing.
+    /// Whose memory the process has, if anybody's.
     fn past(&self) -> Result<Option<Incarnation>> {
-        let mut found = self.found.values();
-        let first = found.next().copied().flatten();
-        if first.is_none() || found.any(|&other| other != first) {
-            return Ok(None);
+        match self.state.identity() {
+            Err(error @ StateError::Damaged { .. }) => {
+                tracing::error!("{error}; what this server held is copied anew");
+                Ok(None)
+            }
+            read => {
+                let registered = read?.filter(|it| it.member.server == self.id);
+                Ok(past(self.found.values().copied(), registered))
+            }
         }
-        let registered = self.state.identity()?.filter(|it| it.server == self.id);
-        Ok(first.max(registered.map(|it| it.incarnation)))
+    }
+}
+
+/// Whose memory a process has: that of the last incarnation that was registered here, if every
+/// worker has all that it kept. A worker in which an incarnation wrote nothing has what the one
+/// before it left, because it acknowledged nothing: so the log of each is that of the latest, or of
+/// one since the oldest that the latest found.
+fn past(
+    found: impl Iterator<Item = Option<Incarnation>> + Clone,
+    registered: Option<OwnIdentity>,
+) -> Option<Incarnation> {
+    let oldest = found.clone().min().flatten()?;
+    let newest = found.max().flatten();
+    match registered {
+        Some(it) if oldest < it.memory => None,
+        Some(it) => newest.max(Some(it.member.incarnation)),
+        None => newest.filter(|&newest| newest == oldest),
     }
 }
 
@@ -262,6 +286,7 @@ fn plan(
         cluster_name: config.name().to_owned(),
         key_sets: config.key_sets(),
         engine: config.engine(),
+        log_file_bytes: u64::from(config.checkpoint_log()) / CHECKPOINT_FILES,
         timing: config.timing(),
         limits,
         meta: config.meta().advertise,
@@ -381,4 +406,44 @@ fn watch_signals(reports: Reports) -> Result<()> {
         });
     })?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    //! Goal: a server is an heir exactly if every worker has all that it acknowledged.
+    //! Method: what the workers found and what the state directory says, by hand.
+
+    use super::*;
+
+    fn past_of(found: &[u64], registered: Option<(u64, u64)>) -> Option<u64> {
+        let found = found.iter().map(|&it| (it > 0).then_some(Incarnation(it)));
+        let registered = registered.map(|(incarnation, memory)| OwnIdentity {
+            member: Member { server: ServerId(1), incarnation: Incarnation(incarnation) },
+            memory: Incarnation(memory),
+        });
+        past(found, registered).map(|it| it.0)
+    }
+
+    #[test]
+    fn every_worker_has_its_part_of_the_memory() {
+        assert_eq!(past_of(&[5, 5], Some((5, 3))), Some(5));
+        // The power went before both had written down the latest incarnation, or any had.
+        assert_eq!(past_of(&[5, 3], Some((5, 3))), Some(5));
+        assert_eq!(past_of(&[3, 3], Some((5, 3))), Some(5));
+        assert_eq!(past_of(&[7, 3], Some((9, 3))), Some(9));
+        // It went before the state directory had it.
+        assert_eq!(past_of(&[5, 3], Some((3, 3))), Some(5));
+    }
+
+    #[test]
+    fn a_worker_that_lost_something_makes_no_heir() {
+        assert_eq!(past_of(&[5, 0], Some((5, 3))), None);
+        assert_eq!(past_of(&[0, 0], Some((5, 3))), None);
+        // Its files are older than what the latest incarnation found.
+        assert_eq!(past_of(&[5, 2], Some((5, 3))), None);
+        assert_eq!(past_of(&[2, 2], Some((5, 3))), None);
+        // Nobody says what the oldest may be.
+        assert_eq!(past_of(&[5, 3], None), None);
+        assert_eq!(past_of(&[5, 5], None), Some(5));
+    }
 }

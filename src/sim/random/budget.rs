@@ -21,6 +21,7 @@ impl World {
             Fault::Kill(Node::Server(victim))
             | Fault::Wipe(victim)
             | Fault::KillSoon(Node::Server(victim), _) => self.may_lose(victim),
+            Fault::Power => self.settings.durable,
             // The last servers can not leave: nobody would hold what they have.
             Fault::Stop(server) => {
                 self.servers.keys().all(|&it| it == server || !self.is_leaving(it))

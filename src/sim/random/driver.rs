@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 
 use super::options::{Options, Swarm};
+use super::power::Power;
 use crate::protocol::time::{Span, Time};
 use crate::protocol::types::ServerId;
 use crate::sim::coverage::Moment;
@@ -29,12 +30,14 @@ pub(super) struct Driver<'a> {
     pub swarm: Swarm,
     pub rng: Rng,
     pub options: Options,
+    /// Of a run in which it is cut.
+    pub(super) power: Option<Power>,
     /// Faults by time instead of drawn ones: those of an earlier run, or some of them.
     pub script: Option<std::vec::IntoIter<(Time, Fault)>>,
     pub(super) struck_last: Time,
     pub observe: &'a mut dyn FnMut(&mut World),
     pub failovers: u64,
-    /// Failovers for which clients were given operations.
+    /// Failovers and power cuts for which clients were given operations.
     pub(super) paid: u64,
     pub(super) clients: Vec<ClientId>,
     /// When nodes that went are started again.
@@ -103,7 +106,7 @@ impl Driver<'_> {
         let end = self.world.now() + self.options.trouble;
         let mut look = self.world.now();
         let (mut next_loss, mut next_other) = (look, look);
-        while self.failovers < self.options.failovers
+        while !self.has_enough()
             && self.world.now() < end
             && self.world.violation.is_none()
             && !self.is_script_over()
@@ -112,10 +115,13 @@ impl Driver<'_> {
             if now >= look {
                 look = now + LOOK;
                 self.start_the_fallen(self.swarm.down_max);
+                self.cut_power_in_time();
                 if self.script.is_none() {
                     if now >= next_loss && self.world.is_whole() {
                         self.world.digest_copies();
-                        self.lose_memory();
+                        if self.power.as_mut().is_none_or(Power::leaves_a_loss) {
+                            self.lose_memory();
+                        }
                         next_loss = now + self.rng.span(Span::ZERO, self.swarm.rest_max);
                     }
                     if now >= next_other {
@@ -128,6 +134,14 @@ impl Driver<'_> {
                 break;
             }
             self.take_moments(true);
+        }
+    }
+
+    /// Whether there were as many failovers, or power cuts, as were wanted.
+    fn has_enough(&self) -> bool {
+        match &self.power {
+            Some(power) => power.is_over(),
+            None => self.failovers >= self.options.failovers,
         }
     }
 
@@ -155,10 +169,14 @@ impl Driver<'_> {
             if aim && self.script.is_none() && self.rng.chance(self.swarm.aim_ppm / share) {
                 self.fault(Some(&moment));
             }
+            if aim && self.script.is_none() {
+                self.cut_power_at_moment();
+            }
         }
-        if self.paid < self.failovers {
-            self.pay(self.failovers - self.paid);
-            self.paid = self.failovers;
+        let earned = self.failovers + self.power.as_ref().map_or(0, |power| power.cuts);
+        if self.paid < earned {
+            self.pay(earned - self.paid);
+            self.paid = earned;
         }
     }
 

@@ -13,6 +13,7 @@ mod budget;
 mod driver;
 mod options;
 mod people;
+mod power;
 
 use std::fmt;
 
@@ -28,6 +29,7 @@ use crate::protocol::time::{Span, Time};
 use driver::Driver;
 pub use options::Options;
 use options::{Swarm, draw_settings};
+use power::Power;
 
 /// How long a healed world is watched for changes that have no reason.
 const CALM: Span = Span::from_millis(600);
@@ -41,6 +43,7 @@ pub struct Report {
     pub hash: u64,
     /// Inputs that machines were handed.
     pub steps: u64,
+    pub power_cuts: u64,
     /// Promotions, and removals of members that were dead or did not answer.
     pub failovers: u64,
     /// Operations of clients whose end is known.
@@ -67,6 +70,9 @@ impl fmt::Display for Report {
             self.epochs,
             self.lasted.as_millis(),
         )?;
+        if self.power_cuts > 0 {
+            write!(f, ", {} power cuts", self.power_cuts)?;
+        }
         if let Some(violation) = &self.violation {
             write!(f, "\n  VIOLATION {violation}")?;
         }
@@ -89,7 +95,8 @@ pub fn simulate_with(
     observe: &mut dyn FnMut(&mut World),
 ) -> Report {
     let mut rng = Rng::new(seed);
-    let settings = draw_settings(&mut rng);
+    let mut settings = draw_settings(&mut rng);
+    settings.durable |= options.power_cuts > 0;
     let mut world = World::new(settings, rng.next_u64(), Trace::new(options.hash, options.text));
     world.siege = Some(Siege::default());
     world.steps_max = options.steps_max;
@@ -98,6 +105,7 @@ pub fn simulate_with(
         swarm: Swarm::draw(&mut rng),
         rng,
         options,
+        power: Power::new(seed, options.power_cuts),
         script: script.map(Vec::into_iter),
         struck_last: Time(0),
         observe,
@@ -187,6 +195,7 @@ impl Driver<'_> {
             seed,
             hash: world.trace.hash(),
             steps: world.trace.steps(),
+            power_cuts: siege.power_cuts(),
             failovers: self.failovers,
             operations: world.invariants.linearizable.count() as u64,
             lasted: Span(world.agenda.now().0),

@@ -16,6 +16,8 @@ use crate::sim::{Settings, faults};
 pub struct Options {
     /// The trouble ends after that many failovers.
     pub failovers: u64,
+    /// Or, where this is not zero, after that many power cuts; then all servers are durable.
+    pub power_cuts: u64,
     /// And after this much virtual time at the latest.
     pub trouble: Span,
     /// Everything is whole again this long after the healing.
@@ -32,6 +34,7 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             failovers: 200,
+            power_cuts: 0,
             trouble: Span::from_millis(200_000),
             heal_max: Span::from_millis(60_000),
             steps_max: 3_000_000,

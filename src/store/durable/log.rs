@@ -26,9 +26,6 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::files::{Folder, LogFile};
 
-/// Bytes of a file, unless one frame needs more.
-pub const FILE_BYTES: u64 = 32 << 20;
-
 const MAGIC: [u8; 8] = *b"TANDEMLG";
 /// Version of files and frames; another one is refused.
 pub const FORMAT: u32 = 1;

@@ -57,7 +57,12 @@ impl Store {
     /// It is not what was written, or can not be read.
     pub fn open(path: &Path, cache_bytes: u64) -> Result<Store, BaseError> {
         let builder = Database::builder(path).cache_size(cache_bytes).worker_threads(THREADS);
-        let database = builder.open().map_err(outside)?;
+        let database = builder.open().map_err(|error| match outside(error) {
+            BaseError::Foreign(_) if !has_mark(path) => {
+                BaseError::Damaged("its version file does not begin as one".to_owned())
+            }
+            error => error,
+        })?;
         let rows = database.keyspace("rows", KeyspaceCreateOptions::default).map_err(outside)?;
         Ok(Store { database, rows })
     }
@@ -119,7 +124,7 @@ impl Base for Store {
 
     fn checkpoint(&self, changes: &Overlay, meta: &Meta) -> Result<(), BaseError> {
         // An ingestion does not look whether an earlier write or merge failed; this does.
-        self.database.persist(PersistMode::SyncData).map_err(outside)?;
+        self.database.persist(PersistMode::SyncData).map_err(|error| self.cause(error))?;
         let mut rows = self.rows.start_ingestion().map_err(outside)?;
         let mut write = |key: Vec<u8>, value: Option<&[u8]>| {
             let written = match value {
@@ -144,6 +149,16 @@ impl Base for Store {
 }
 
 impl Store {
+    /// A merge that fails keeps its reason to itself. If that was damage, reading everything meets
+    /// it again; without this, a server would end and start again for ever.
+    fn cause(&self, error: fjall::Error) -> BaseError {
+        let met = match error {
+            fjall::Error::Poisoned => self.rows.iter().find_map(|row| row.into_inner().err()),
+            _ => None,
+        };
+        outside(met.unwrap_or(error))
+    }
+
     /// Writes the changes of one key set, in the order of their keys.
     fn ingest(
         &self,
@@ -238,6 +253,11 @@ fn decode(set: KeySet, stored: &[u8]) -> Result<(Value, Revision), BaseError> {
     };
     let loss_epoch = LossEpoch(word(0).try_into().map_err(|_| damaged())?);
     Ok((Value::copy_from_slice(value), Revision { loss_epoch, op: Op(word(8)) }))
+}
+
+/// Whether the file that names the version of the store begins as in every version.
+fn has_mark(path: &Path) -> bool {
+    std::fs::read(path.join("version")).is_ok_and(|it| it.starts_with(b"FJL"))
 }
 
 /// A failure of the library, sorted by what has to be done about it.

@@ -49,7 +49,8 @@ fn cluster(incarnation_last: u64) -> MetaRecord {
 fn server(id: u16, process: u32) -> MetaRecord {
     let workers = vec!["127.0.0.1:7101".parse().expect("an address")];
     let entry = ServerEntry { id: ServerId(id), incarnation: Incarnation(9), workers };
-    MetaRecord::Server(ServerRow { entry, dead: false, fenced: false, leaving: false, process })
+    let (dead, fenced, leaving, inherits) = (false, false, false, None);
+    MetaRecord::Server(ServerRow { entry, dead, fenced, leaving, process, inherits })
 }
 
 fn set(number: u16, epoch: u64) -> MetaRecord {
@@ -201,7 +202,7 @@ fn rows_of_another_format_or_place_are_refused() {
     long.push(0);
     let forgotten = encoded(FORMAT, &MetaRecord::RecoveryForgotten(RecoveryId(1)));
     let cases = [
-        ((3, 1), encoded(FORMAT + 1, &set(1, 1)), "has format 2"),
+        ((3, 1), encoded(FORMAT + 1, &set(1, 1)), "has format 3"),
         ((3, 2), encoded(FORMAT, &set(1, 1)), "row 2 of kind 3 holds another row"),
         ((3, 1), long, "goes on after its record"),
         ((3, 1), vec![FORMAT, 200], "does not decode"),

@@ -166,3 +166,31 @@ fn a_fenced_incarnation_has_no_heir() {
         crate::protocol::message::MetaAnswer::Refused(_)
     ));
 }
+
+/// Server 1 starts anew with the memory of `inherits`; it hears of its incarnation or not.
+fn come_back(cluster: &mut Cluster, process: u32, inherits: Incarnation) -> Member {
+    let mut registration = cluster.registration(ServerId(1), process);
+    registration.inherits = Some(inherits);
+    cluster.start_as(ServerId(1), registration);
+    cluster.member(1)
+}
+
+#[test]
+fn who_never_heard_that_it_is_an_heir_has_the_same_memory_still() {
+    // The power went between the durable registration and its answer, twice.
+    let mut cluster = Cluster::born(settings(2, 2, 2));
+    let memory = cluster.member(1).incarnation;
+    for process in 60..63 {
+        let heir = come_back(&mut cluster, process, memory);
+        assert!(cluster.configuration(0).contains(heir), "{heir} stands for its predecessor");
+        cluster.restart_meta();
+    }
+    // Once an heir has said that it knows its incarnation, the older memory is too little.
+    let known = cluster.member(1).incarnation;
+    let heir = come_back(&mut cluster, 63, known);
+    assert!(cluster.configuration(0).contains(heir));
+    let stale = come_back(&mut cluster, 64, memory);
+    assert!(!cluster.configuration(0).contains(stale), "{stale} has an older memory");
+    let again = come_back(&mut cluster, 65, memory);
+    assert!(!cluster.configuration(0).contains(again), "repeating it proves nothing");
+}

@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 use tandem::client::{Client, ClientOptions};
 use tandem::config::ClusterConfig;
 use tandem::protocol::types::ServerId;
-use tandem_local::{CLIENT, Cluster, Hosts, Plan, Process, Role};
+use tandem_local::{CLIENT, Cluster, Hosts, Plan, Process, Role, wait};
 
 use crate::nodes::Node;
 use crate::topology::Topology;
@@ -22,6 +22,9 @@ use crate::verdict::Verdict;
 
 /// Between two looks at the processes.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// How long a process that was started may be without its command line.
+const RUNNING: Duration = Duration::from_secs(2);
 
 /// The processes of a run. Clones share them.
 #[derive(Clone)]
@@ -92,6 +95,23 @@ impl Stage {
         let mut shared = self.lock();
         shared.expected.remove(&role);
         shared.cluster.kill(role)
+    }
+
+    /// Kills everybody at once, as a power cut would.
+    ///
+    /// # Errors
+    /// Somebody who should run does not, or can not be killed.
+    pub fn kill_all(&self) -> Result<()> {
+        let mut shared = self.lock();
+        wait::until("every process", RUNNING, || {
+            let running = shared.cluster.processes().map_err(|error| format!("{error:#}"))?;
+            let runs = |role: Role| running.iter().any(|it| it.role == role);
+            let missing: Vec<Role> =
+                shared.expected.iter().copied().filter(|&it| !runs(it)).collect();
+            if missing.is_empty() { Ok(()) } else { Err(format!("{missing:?} do not run")) }
+        })?;
+        shared.expected.clear();
+        shared.cluster.kill_all()
     }
 
     /// Asks `role` to stop, and waits until it is gone.

@@ -13,6 +13,7 @@ mod nodes;
 mod observer;
 mod picture;
 mod relay;
+mod returns;
 mod run;
 mod summary;
 mod timeline;
@@ -40,6 +41,9 @@ use crate::summary::Summary;
 /// are killed, paused and restarted, the metaserver too, all at random from a seed. Clients write
 /// and read few keys, so that they meet; their history is checked for linearizability.
 ///
+/// With `--nemesis power` servers are durable, and all processes are killed at once, `--rounds`
+/// times: nothing that was acknowledged may be gone when they are back.
+///
 /// Exits 0 only if nothing acknowledged was lost, nothing stale was read, no process ended by
 /// itself, and the cluster served what it had to serve. The same seed gives the same schedule;
 /// what happens then is up to the machine.
@@ -58,9 +62,16 @@ pub struct Arguments {
     /// How long the load runs; start, healing and judging come on top.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u16).range(10..))]
     seconds: u16,
-    /// Kinds of faults, with commas between them; all of them unless told.
+    /// Kinds of faults, with commas between them; all but `power` unless told.
     #[arg(long, value_delimiter = ',', value_enum)]
     nemesis: Vec<Kind>,
+    /// Power cuts of `--nemesis power`: every process killed at once, and all started again.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=2_000))]
+    rounds: u16,
+    /// With `--nemesis power`: at every cut all disks lose what they had synced last. The run must
+    /// fail; it shows that what is lost is found.
+    #[arg(long)]
+    disks_lie: bool,
     /// Of the schedule and the load; a new one unless told.
     #[arg(long)]
     seed: Option<u64>,
@@ -95,12 +106,31 @@ impl Arguments {
     /// The kinds of faults, each once.
     fn kinds(&self) -> Vec<Kind> {
         let asked = |kind: &Kind| self.nemesis.is_empty() || self.nemesis.contains(kind);
-        Kind::ALL.into_iter().filter(asked).collect()
+        if self.cuts_power() {
+            vec![Kind::Power]
+        } else {
+            Kind::ALL.into_iter().filter(asked).collect()
+        }
+    }
+
+    /// Whether the power is cut, and nothing else happens.
+    fn cuts_power(&self) -> bool {
+        self.nemesis.contains(&Kind::Power)
+    }
+
+    /// How the run is told from others of its kind: its length.
+    fn length_words(&self) -> String {
+        if self.cuts_power() {
+            format!("{} power cuts", self.rounds)
+        } else {
+            format!("{} s", self.seconds)
+        }
     }
 
     /// How long it may take at the very most.
     fn time_max(&self) -> Duration {
-        Duration::from_secs(420 + 2 * u64::from(self.seconds))
+        let rounds = if self.cuts_power() { u64::from(self.rounds) } else { 0 };
+        Duration::from_secs(420 + 2 * u64::from(self.seconds) + 10 * rounds)
     }
 }
 

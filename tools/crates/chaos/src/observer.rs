@@ -10,9 +10,9 @@ use tandem::client::{Client, block_on};
 use tandem::clock;
 use tandem::protocol::message::{MetaAnswer, MetaRequest};
 use tandem::protocol::meta::durable::{Recovery, Step};
-use tandem::protocol::meta::{ServerState, Status};
+use tandem::protocol::meta::{ServerState, SetStatus, Status};
 use tandem::protocol::time::{Span, Time};
-use tandem::protocol::types::RecoveryId;
+use tandem::protocol::types::{LossEpoch, RecoveryId};
 use tandem::protocol::view::SetState;
 
 use crate::nodes::Node;
@@ -140,6 +140,12 @@ impl State {
         self.samples.push(Sample { at, servers: Some(servers.collect()), sets });
         for set in status.sets.iter().filter(|it| it.state == SetState::Lost) {
             verdict.note(format!("key set {} is LOST within the budget of faults", set.set));
+        }
+        let reopened = |it: &&SetStatus| {
+            it.configuration.as_ref().is_some_and(|it| it.loss_epoch != LossEpoch(0))
+        };
+        for set in status.sets.iter().filter(reopened) {
+            verdict.note(format!("key set {} was reopened after a loss", set.set));
         }
         for recovery in &status.recoveries {
             self.on_recovery(at, recovery);

@@ -16,7 +16,8 @@ use crate::Arguments;
 use crate::cluster::{Stage, panics};
 use crate::judge;
 use crate::load::{Load, Sample};
-use crate::nemesis::{Cast, Nemesis, Schedule, WHOLE, is_whole};
+use crate::nemesis::power::CHECKPOINT_LOG;
+use crate::nemesis::{Cast, Cuts, Kind, Nemesis, Schedule, WHOLE, is_whole};
 use crate::nodes::Node;
 use crate::observer::{self, Observer, RecoverySeen};
 use crate::picture;
@@ -46,6 +47,8 @@ pub struct Outcome {
     pub end: Time,
     pub grace: Span,
     pub faults: Vec<Record>,
+    /// If the power was cut.
+    pub cuts: Option<Cuts>,
     pub samples: Vec<Sample>,
     pub fortunes: Vec<observer::Sample>,
     pub recoveries: Vec<RecoverySeen>,
@@ -62,8 +65,8 @@ pub fn run(arguments: &Arguments, seed: u64) -> Result<Summary> {
     let kinds = arguments.kinds();
     let names: Vec<&str> = kinds.iter().map(|it| it.name()).collect();
     println!(
-        "Chaos for {} s, seed {seed}: {} servers, {} copies of {} key sets, {} clients; nemesis {}",
-        arguments.seconds,
+        "Chaos for {}, seed {seed}: {} servers, {} copies of {} key sets, {} clients; nemesis {}",
+        arguments.length_words(),
         arguments.servers,
         arguments.replicas,
         arguments.key_sets,
@@ -74,6 +77,10 @@ pub fn run(arguments: &Arguments, seed: u64) -> Result<Summary> {
         arguments.replicas <= arguments.servers,
         "{} copies of everything need as many servers",
         arguments.replicas
+    );
+    ensure!(
+        !arguments.cuts_power() || arguments.nemesis == [Kind::Power],
+        "power cuts go alone: name no other kind beside them"
     );
     ensure!(
         !folder.exists() || folder.join("cluster.toml").exists(),
@@ -118,12 +125,6 @@ fn torture(arguments: &Arguments, seed: u64, history: &Path, verdict: &Verdict) 
     let calm_end = clock::now();
     let at = seconds(calm_end.since(begin));
     println!("  {at:7.1} s  undisturbed so far: {} operations done", load.done());
-    let cast = Cast {
-        servers: arguments.servers,
-        clients: arguments.clients,
-        kills: arguments.replicas - 1,
-    };
-    let schedule = Schedule::new(seed, cast, arguments.kinds());
     let timeline = Timeline::default();
     let nemesis = Nemesis {
         stage: stage.clone(),
@@ -133,9 +134,11 @@ fn torture(arguments: &Arguments, seed: u64, history: &Path, verdict: &Verdict) 
         origin: begin,
         stop: stop.clone(),
     };
-    if let Err(error) = nemesis.run(schedule, begin + Span::from(length)) {
+    let disturbed = disturb(arguments, seed, &nemesis, &load, begin + Span::from(length));
+    let cuts = disturbed.unwrap_or_else(|error| {
         verdict.note(format!("{error:#}"));
-    }
+        None
+    });
     board.heal();
     let chaos_end = clock::now();
     println!("  {:7.1} s  healed", seconds(chaos_end.since(begin)));
@@ -159,12 +162,30 @@ fn torture(arguments: &Arguments, seed: u64, history: &Path, verdict: &Verdict) 
         end,
         grace: stage.config.timing().grace,
         faults: timeline.records(),
+        cuts,
         samples,
         fortunes: observer.samples(),
         recoveries: observer.recoveries(),
         traffic: board.traffic(),
         history: load.close()?,
     })
+}
+
+/// Faults until `end`, or the power cuts that were asked for.
+fn disturb(
+    arguments: &Arguments,
+    seed: u64,
+    nemesis: &Nemesis,
+    load: &Load,
+    end: Time,
+) -> Result<Option<Cuts>> {
+    if arguments.cuts_power() {
+        return nemesis.cut_power(load, arguments.rounds, seed, arguments.disks_lie).map(Some);
+    }
+    let (servers, clients) = (arguments.servers, arguments.clients);
+    let cast = Cast { servers, clients, kills: arguments.replicas - 1 };
+    nemesis.run(Schedule::new(seed, cast, arguments.kinds()), end)?;
+    Ok(None)
 }
 
 /// Lets all clients take part.
@@ -184,6 +205,8 @@ fn build(arguments: &Arguments, seed: u64, board: &Board) -> Result<Stage> {
         servers: arguments.servers.into(),
         replicas: arguments.replicas.into(),
         key_sets: arguments.key_sets,
+        durable: arguments.cuts_power(),
+        settings: arguments.cuts_power().then(|| CHECKPOINT_LOG.to_owned()).into_iter().collect(),
         ..Plan::default()
     };
     let stage = Stage::create(&arguments.binary, &arguments.folder, topology, plan)?;

@@ -9,6 +9,8 @@ use tandem_history::Tally;
 use crate::Arguments;
 use crate::judge::{Findings, Pause, longest};
 use crate::load::Ending;
+use crate::nemesis::Cuts;
+use crate::returns::Returns;
 use crate::run::Outcome;
 use crate::timeline::Record;
 
@@ -30,10 +32,10 @@ impl Summary {
         let value = value(arguments, outcome, findings, &broken);
         let lines = lines(outcome, findings);
         let config = format!(
-            "seed {} \u{b7} {} s \u{b7} {} servers, {} copies of {} key sets, {} clients with {} \
+            "seed {} \u{b7} {} \u{b7} {} servers, {} copies of {} key sets, {} clients with {} \
              sessions \u{b7} one network namespace a process, every packet through the relay",
             outcome.seed,
-            arguments.seconds,
+            arguments.length_words(),
             arguments.servers,
             arguments.replicas,
             arguments.key_sets,
@@ -98,6 +100,7 @@ fn value(
             "seconds": arguments.seconds, "nemesis": names, "servers": arguments.servers,
             "replicas": arguments.replicas, "key_sets": arguments.key_sets,
             "clients": arguments.clients,
+            "rounds": arguments.cuts_power().then_some(arguments.rounds),
         },
         "history_operations": outcome.history.operations.len(),
         "checkers": checkers(findings),
@@ -111,6 +114,7 @@ fn value(
         "seconds_exempt": served.exempt,
         "faults": struck,
         "recoveries": outcome.recoveries.len(),
+        "power_cuts": outcome.cuts.as_ref().map(|cuts| power(outcome, cuts)),
         "grace_ms": outcome.grace.as_millis(),
         "longest_without_write": pauses(outcome, findings),
         "packets": {
@@ -118,6 +122,16 @@ fn value(
             "duplicated": traffic.duplicated, "corrupted": traffic.corrupted,
         },
         "timeline": timeline(outcome),
+    })
+}
+
+/// Power cuts, by their moments, and the returns from them.
+fn power(outcome: &Outcome, cuts: &Cuts) -> Value {
+    let moments: BTreeMap<&str, u64> =
+        cuts.moments.iter().map(|(moment, &count)| (moment.name(), count)).collect();
+    json!({
+        "moments": moments, "checkpoints": cuts.checkpoints,
+        "returns": Returns::of(outcome).value(),
     })
 }
 
@@ -178,6 +192,16 @@ fn lines(outcome: &Outcome, findings: &Findings) -> Vec<String> {
         ),
         format!("longest time a key set took no write (grace {} ms):", outcome.grace.as_millis()),
     ];
+    if let Some(cuts) = &outcome.cuts {
+        let moments: Vec<String> = cuts
+            .moments
+            .iter()
+            .map(|(moment, count)| format!("{count} {}", moment.name()))
+            .collect();
+        let (moments, checkpoints) = (moments.join(", "), cuts.checkpoints);
+        lines.insert(2, format!("power cuts: {moments}; {checkpoints} checkpoints"));
+        lines.insert(3, Returns::of(outcome).words());
+    }
     for (cause, it) in longest(&findings.pauses) {
         lines.push(format!(
             "  {cause:<12} {:>7} ms  key set {} at {:.1} s",

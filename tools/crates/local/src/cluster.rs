@@ -235,6 +235,17 @@ impl Cluster {
         Ok(())
     }
 
+    /// Kills every process of the cluster at once, as a power cut would, and waits until all are
+    /// gone.
+    ///
+    /// # Errors
+    /// One can not be killed.
+    pub fn kill_all(&mut self) -> Result<()> {
+        Process::kill_all(&self.processes()?, self.config.path(), KILL_PATIENCE)?;
+        self.reap();
+        Ok(())
+    }
+
     /// Asks the process of `role` to stop, and waits until it is gone.
     ///
     /// # Errors

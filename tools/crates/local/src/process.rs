@@ -68,6 +68,19 @@ impl Process {
         self.signal(config, Signal::KILL, Some(patience))
     }
 
+    /// Kills all of `processes` (SIGKILL) before it waits for any, and until the last is gone.
+    ///
+    /// # Errors
+    /// One may not be killed, or still runs after `patience`.
+    pub fn kill_all(processes: &[Process], config: &Path, patience: Duration) -> Result<()> {
+        let mut held = Vec::new();
+        for process in processes {
+            held.extend(process.hold(config)?.map(|descriptor| (*process, descriptor)));
+        }
+        held.iter().try_for_each(|(it, descriptor)| it.send(descriptor, Signal::KILL))?;
+        held.iter().try_for_each(|(it, descriptor)| it.wait(descriptor, patience))
+    }
+
     /// Asks it to stop (SIGTERM) and waits until it is gone.
     ///
     /// # Errors
@@ -94,16 +107,23 @@ impl Process {
 
     fn signal(self, config: &Path, signal: Signal, patience: Option<Duration>) -> Result<()> {
         let Some(descriptor) = self.hold(config)? else { return Ok(()) };
-        match pidfd_send_signal(&descriptor, signal) {
-            Ok(()) => {}
-            Err(Errno::SRCH) => return Ok(()),
+        self.send(&descriptor, signal)?;
+        patience.map_or(Ok(()), |patience| self.wait(&descriptor, patience))
+    }
+
+    /// Fine if it is gone.
+    fn send(self, descriptor: &OwnedFd, signal: Signal) -> Result<()> {
+        match pidfd_send_signal(descriptor, signal) {
+            Ok(()) | Err(Errno::SRCH) => Ok(()),
             Err(error) => bail!("process {} can not be signalled: {error}", self.pid),
         }
-        let Some(patience) = patience else { return Ok(()) };
+    }
+
+    fn wait(self, descriptor: &OwnedFd, patience: Duration) -> Result<()> {
         let timeout = Timespec::try_from(patience).context("a wait of this length")?;
-        let mut ended = [PollFd::new(&descriptor, PollFlags::IN)];
+        let mut ended = [PollFd::new(descriptor, PollFlags::IN)];
         if poll(&mut ended, Some(&timeout)).context("waiting for a process to end")? == 0 {
-            bail!("process {} still runs {patience:?} after {signal:?}", self.pid);
+            bail!("process {} still runs after {patience:?}", self.pid);
         }
         Ok(())
     }

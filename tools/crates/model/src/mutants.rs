@@ -70,6 +70,7 @@ pub fn reach(mutant: Mutant) -> Reach {
         Mutant::BaseFromPrepared | Mutant::ChangesWithoutDeletes => {
             Out("needs a member that is removed and added again: too many steps")
         }
+        Mutant::AckBeforeSynced => Out("what a member writes here is on its disk at once"),
         Mutant::DelayedRemoval => Out(
             "needs the production metaserver, a link cut and mended, and a question in between: \
              too many steps",

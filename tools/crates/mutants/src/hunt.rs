@@ -19,6 +19,8 @@ pub const ASSERTION: &str = "assertion";
 pub struct Hunt {
     pub first: u64,
     pub seconds: u64,
+    /// Of each run.
+    pub power_cuts: u64,
 }
 
 /// What broke a property in a run, with the property's name.
@@ -36,8 +38,9 @@ fn with(mutant: Option<Mutant>, act: impl FnOnce() -> Broken) -> Broken {
     })
 }
 
-fn run_seed(seed: u64) -> Broken {
-    let report = simulate(seed, Options { hash: false, text: false, ..Options::default() });
+fn run_seed(seed: u64, power_cuts: u64) -> Broken {
+    let usual = Options { hash: false, text: false, ..Options::default() };
+    let report = simulate(seed, Options { power_cuts, ..usual });
     report.violation.map(|it| (it.invariant.to_owned(), it.words))
 }
 
@@ -50,7 +53,7 @@ fn run_case(name: &str) -> Broken {
 pub fn replay(mutant: Mutant, kill: Option<&Kill>) -> Row {
     let Some(kill) = kill else { return Row::survivor(mutant, 0) };
     let act = || match &kill.place {
-        Place::Seed { seed, .. } => run_seed(*seed),
+        Place::Seed { seed, .. } => run_seed(*seed, 0),
         Place::Case(name) => run_case(name),
     };
     let sound = with(None, act);
@@ -82,10 +85,11 @@ pub fn search(mutant: Mutant, hunt: Hunt) -> Row {
     let mut tried = 0;
     for seed in hunt.first.. {
         tried += 1;
-        let broken = with(Some(mutant), || run_seed(seed));
+        let run = || run_seed(seed, hunt.power_cuts);
+        let broken = with(Some(mutant), run);
         // A seed that breaks a property by itself proves nothing about the mutant.
         if let Some((check, words)) = broken
-            && with(None, || run_seed(seed)).is_none()
+            && with(None, run).is_none()
         {
             let kill = Kill { check, place: Place::Seed { seed, tried } };
             return Row { kill: Some(kill), words, ..Row::survivor(mutant, tried) };

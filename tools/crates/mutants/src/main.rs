@@ -50,6 +50,9 @@ struct Arguments {
     /// Give up on a bug after that many seconds of search.
     #[arg(long, default_value_t = 120)]
     seconds: u64,
+    /// Search in runs with that many power cuts each instead of the usual ones.
+    #[arg(long, default_value_t = 0, requires = "search", conflicts_with = "write")]
+    power_cuts: u64,
     /// Write what the search found into the file of known kills.
     #[arg(long, requires = "search")]
     write: bool,
@@ -128,7 +131,8 @@ fn judge(arguments: &Arguments, mutants: &[Mutant], known: &Kills) -> Vec<Row> {
                     let next = waiting.lock().expect("no judge panics").next();
                     let Some((place, mutant)) = next else { return };
                     let row = if arguments.search {
-                        let hunt = Hunt { first: arguments.seed, seconds: arguments.seconds };
+                        let Arguments { seed: first, seconds, power_cuts, .. } = *arguments;
+                        let hunt = Hunt { first, seconds, power_cuts };
                         search(mutant, hunt)
                     } else {
                         replay(mutant, known.of(mutant))

@@ -28,6 +28,12 @@ const TWICE: u64 = 100;
 /// The rarest, a crash of a learner outside of any recovery, comes about four times in 100,000.
 const FAILOVERS_COVERED: u64 = 1_000_000;
 
+/// Virtual time that a run has for each of its power cuts.
+const POWER_CUT_MAX: Span = Span::from_millis(10_000);
+
+/// Inputs that a run has for each of its power cuts.
+const STEPS_MAX: u64 = 50_000;
+
 /// Tries to make a failing run smaller.
 const SHRINK_RUNS_MAX: u32 = 150;
 
@@ -42,10 +48,15 @@ struct Arguments {
     /// Stop after that many failovers: promotions and removals of failed members.
     #[arg(long, default_value_t = 100_000)]
     failovers: u64,
+    /// Instead, stop after that many power cuts: every server and the metaserver gone at once, with
+    /// what was not synced. All servers are durable then.
+    #[arg(long, default_value_t = 0)]
+    power_cuts: u64,
     /// The first seed; the next runs take the next ones. Without it a new one is drawn.
     #[arg(long)]
     seed: Option<u64>,
-    /// Failovers of one seed's run: more of them spend less time on birth and healing.
+    /// Failovers, or power cuts, of one seed's run: more of them spend less time on birth and
+    /// healing.
     #[arg(long, default_value_t = Options::default().failovers)]
     length: u64,
     /// Runs at a time; as many as there are cores unless told otherwise.
@@ -75,6 +86,32 @@ enum Output {
     Json,
 }
 
+impl Arguments {
+    /// How one seed's run is had.
+    fn options(&self) -> Options {
+        let usual = Options { hash: false, text: false, ..Options::default() };
+        if self.power_cuts == 0 {
+            return Options { failovers: self.length, ..usual };
+        }
+        let trouble = POWER_CUT_MAX.scaled(self.length, 1);
+        Options { power_cuts: self.length, trouble, steps_max: self.length * STEPS_MAX, ..usual }
+    }
+
+    fn wanted(&self) -> String {
+        match self.power_cuts {
+            0 => format!("{} failovers", self.failovers),
+            cuts => format!("{cuts} power cuts"),
+        }
+    }
+
+    fn is_enough(&self, summary: &Summary) -> bool {
+        match self.power_cuts {
+            0 => summary.failovers >= self.failovers,
+            cuts => summary.power_cuts >= cuts,
+        }
+    }
+}
+
 /// What the runs share.
 struct Shared {
     arguments: Arguments,
@@ -99,9 +136,8 @@ fn run(arguments: Arguments) -> Result<bool> {
     let first = arguments.seed.unwrap_or_else(|| clock::now().0 % 1_000_000_000);
     let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let jobs = arguments.jobs.unwrap_or(cores).max(1);
-    let options =
-        Options { failovers: arguments.length, hash: false, text: false, ..Options::default() };
-    println!("seeds from {first}, {jobs} at a time, {} failovers wanted", arguments.failovers);
+    let options = arguments.options();
+    println!("seeds from {first}, {jobs} at a time, {} wanted", arguments.wanted());
     let json = arguments.output == Output::Json;
     let shared = Shared {
         arguments,
@@ -148,10 +184,7 @@ fn work(shared: &Shared) -> Result<()> {
         let late = arguments
             .seconds
             .is_some_and(|limit| clock::now().since(began) >= Span::from_millis(limit * 1_000));
-        if summary.failovers >= arguments.failovers
-            || summary.broken() >= arguments.broken_max
-            || late
-        {
+        if arguments.is_enough(&summary) || summary.broken() >= arguments.broken_max || late {
             shared.stop.store(true, Ordering::Relaxed);
         }
     }

@@ -16,6 +16,7 @@ pub struct Summary {
     seeds: u64,
     twice: u64,
     pub failovers: u64,
+    pub power_cuts: u64,
     operations: u64,
     steps: u64,
     epochs: u64,
@@ -34,6 +35,7 @@ impl Summary {
             seeds: 0,
             twice: 0,
             failovers: 0,
+            power_cuts: 0,
             operations: 0,
             steps: 0,
             epochs: 0,
@@ -49,6 +51,7 @@ impl Summary {
         self.seeds += 1;
         self.twice += u64::from(twice);
         self.failovers += report.failovers;
+        self.power_cuts += report.power_cuts;
         self.operations += report.operations;
         self.steps += report.steps;
         self.epochs += report.epochs;
@@ -98,6 +101,9 @@ impl Summary {
             per_failover(self.steps),
             self.virtual_ms as f64 / 3_600_000.0,
         );
+        if self.power_cuts > 0 {
+            println!("{} power cuts, {} a minute", self.power_cuts, a_minute(self.power_cuts));
+        }
         println!(
             "{:.1} s with {} jobs: a minute {} failovers, {} operations, {} inputs, {} seeds",
             elapsed_ms as f64 / 1_000.0,
@@ -144,6 +150,7 @@ impl Summary {
             "simulation": if self.holds() { "holds" } else { "broken" },
             "seed_first": self.first, "seeds": self.seeds, "twice": self.twice,
             "jobs": self.jobs, "elapsed_ms": elapsed_ms,
+            "power_cuts": self.power_cuts,
             "failovers": self.failovers, "failovers_a_minute": failovers_a_minute,
             "operations": self.operations, "inputs": self.steps, "epochs": self.epochs,
             "faults": self.coverage.faults(), "virtual_ms": self.virtual_ms,

@@ -61,6 +61,8 @@ pub struct Shared {
     process: AtomicU64,
     /// Operations that were done so far.
     done: AtomicU64,
+    /// Writes that were acknowledged so far, by key set.
+    acknowledged: Vec<AtomicU64>,
     pub seed: u64,
 }
 
@@ -89,6 +91,7 @@ impl Load {
             stop: AtomicBool::new(false),
             process: AtomicU64::new(0),
             done: AtomicU64::new(0),
+            acknowledged: (0..key_sets).map(|_| AtomicU64::new(0)).collect(),
             seed,
         };
         Ok(Load { shared: Arc::new(shared), workers: Vec::new() })
@@ -132,6 +135,11 @@ impl Load {
     /// Operations that were done so far.
     pub fn done(&self) -> u64 {
         self.shared.done.load(Ordering::Relaxed)
+    }
+
+    /// Writes that were acknowledged so far, by key set.
+    pub fn acknowledged(&self) -> Vec<u64> {
+        self.shared.acknowledged.iter().map(|it| it.load(Ordering::Relaxed)).collect()
     }
 
     /// Every key that was ever in use.

@@ -58,10 +58,14 @@ pub fn run(node: Node, client: &Client, set: KeySet, shared: &Shared) -> Result<
                 Outcome::Fail => Ending::Fail,
                 Outcome::Unknown => Ending::Unknown,
             };
+            let is_write = what != What::Get;
+            if is_write && ending == Ending::Ok {
+                shared.acknowledged[usize::from(set.0)].fetch_add(1, Ordering::Relaxed);
+            }
             samples.push(Sample {
                 client: node,
                 set,
-                is_write: what != What::Get,
+                is_write,
                 sent,
                 answered: clock::now(),
                 ending,

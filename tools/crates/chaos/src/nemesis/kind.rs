@@ -35,9 +35,12 @@ pub enum Kind {
     Restart,
     /// A killed server, a paused one, a dead metaserver and a bad network, all at once.
     Storm,
+    /// `kill -9` of every process at once, again and again; servers are durable. Goes alone.
+    Power,
 }
 
 impl Kind {
+    /// Those that go together: the power goes alone, because its servers are durable.
     pub const ALL: [Kind; 14] = [
         Kind::Cut,
         Kind::Flap,
@@ -60,6 +63,7 @@ impl Kind {
     pub fn blocks(self) -> bool {
         match self {
             Kind::Cut | Kind::Flap | Kind::Isolate | Kind::Kill | Kind::Pause | Kind::Storm => true,
+            Kind::Power => true,
             Kind::Loss
             | Kind::Delay
             | Kind::Duplicate
@@ -87,6 +91,7 @@ impl Kind {
             Kind::PauseMeta => "pause-meta",
             Kind::Restart => "restart",
             Kind::Storm => "storm",
+            Kind::Power => "power",
         }
     }
 }

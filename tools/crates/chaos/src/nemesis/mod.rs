@@ -9,6 +9,7 @@
 
 mod budget;
 mod kind;
+pub mod power;
 mod schedule;
 
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use tandem::protocol::types::ServerId;
 use tandem_local::{Role, wait};
 
 use crate::cluster::Stage;
+use crate::load::Load;
 use crate::nodes::Node;
 use crate::observer::Observer;
 use crate::relay::{Board, FaultId};
@@ -29,6 +31,7 @@ use crate::timeline::{Record, Timeline};
 
 pub use budget::is_whole;
 pub use kind::Kind;
+pub use power::{Cuts, Power};
 pub use schedule::{Action, Cast, Planned, Schedule, Step};
 
 /// How long an undisturbed cluster may take until nothing is missing.
@@ -75,6 +78,17 @@ impl Nemesis {
         }
         self.board.heal();
         Ok(())
+    }
+
+    /// Cuts the power `rounds` times, and leaves everybody running.
+    ///
+    /// # Errors
+    /// The cluster does not come back, or a process can not be handled.
+    pub fn cut_power(&self, load: &Load, rounds: u16, seed: u64, disks_lie: bool) -> Result<Cuts> {
+        let (stage, observer) = (self.stage.clone(), self.observer.clone());
+        let (timeline, origin) = (self.timeline.clone(), self.origin);
+        let stop = self.stop.clone();
+        Power { stage, observer, timeline, origin, stop, load, disks_lie }.run(rounds, seed)
     }
 
     fn step(&self, step: &Step, end: Time) -> Result<()> {

@@ -126,6 +126,7 @@ impl Schedule {
                 label: "restart every server in turn".to_owned(),
                 action: Action::Restart,
             },
+            Kind::Power => unreachable!("power cuts go by rounds, not by a schedule"),
         }
     }
 

@@ -180,6 +180,7 @@ fn colour(kind: Kind) -> &'static str {
         Kind::PauseMeta => "#c9653a",
         Kind::Restart => "#2a9d8f",
         Kind::Storm => "#333d4d",
+        Kind::Power => "#111111",
     }
 }
 
