@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::protocol::types::{
-    Configuration, Key, KeySet, Op, Origin, Position, Record, Revision, Value, Written,
+    Configuration, Key, KeySet, Op, Origin, Position, Record, Revision, ServerId, Value, Written,
 };
 
 /// What a client asks of a key set. Keys and values beyond the limits are refused, typed.
@@ -180,6 +180,11 @@ pub enum Refusal {
     Unsupported,
     /// A write without an origin, or a first number of zero.
     Malformed,
+    /// This server, which has to hold it, is full: writes that grow are refused; reads, deletes
+    /// and writes that shrink are not.
+    Full {
+        server: ServerId,
+    },
 }
 
 /// Why an operation that was looked at does nothing; a read of the position it was judged at.

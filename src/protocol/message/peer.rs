@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::protocol::space::Level;
 use crate::protocol::time::{Span, Time};
 use crate::protocol::types::{
     Configuration, Entry, Epoch, Key, KeySet, Member, Op, Position, Record, RequestNumber, RunId,
@@ -108,6 +109,9 @@ pub enum PeerMessage {
         records: Vec<Record>,
         deleted: Vec<Key>,
     },
+    /// How full the sender is, before the acknowledgements that follow: at the beginning of an
+    /// epoch or a run, and when it changes.
+    Space { set: KeySet, level: Level },
 }
 
 impl PeerMessage {
@@ -127,7 +131,8 @@ impl PeerMessage {
             | PeerMessage::RunLost { .. }
             | PeerMessage::RunBase { .. }
             | PeerMessage::CopyChanges { .. }
-            | PeerMessage::Grant { .. } => None,
+            | PeerMessage::Grant { .. }
+            | PeerMessage::Space { .. } => None,
         }
     }
 }

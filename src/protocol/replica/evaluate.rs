@@ -77,7 +77,10 @@ impl Replica {
             }
             return;
         }
-        if let Operation::Put { value, .. } = &waiting.request.operation {
+        // Whether a plain put grows matters only where there is no room.
+        if let Operation::Put { value, .. } = &waiting.request.operation
+            && primary.full(ctx.me, ctx.level).is_none()
+        {
             let change = Change::Put(value.clone());
             return self.place(ctx, waiting, key, change, Written::Stored);
         }
@@ -121,8 +124,13 @@ impl Replica {
 
     /// Decides a conditional write over what it found, as of op `seen`.
     fn judge(&mut self, ctx: &mut Context<'_>, waiting: Waiting, found: Found, seen: Op) {
+        let length = found.as_ref().map(|(value, _)| value.len());
         match verdict(&waiting.request.operation, found) {
             Ok((change, written)) => {
+                let full = self.full(ctx).filter(|_| grows(&change, written, length));
+                if let Some(server) = full {
+                    return refuse(ctx, waiting.ticket, Refusal::Full { server });
+                }
                 let Some(key) = waiting.request.operation.key().cloned() else { return };
                 self.place(ctx, waiting, key, change, written);
             }
@@ -177,6 +185,17 @@ impl Replica {
         primary.requests.placed(&entry, waiting.ticket);
         self.log.push(Rc::new(entry));
         self.mark_dirty(ctx);
+    }
+}
+
+/// Whether a write makes the store larger, where a value of `length` bytes is now. A counter that
+/// is there stays within its few digits.
+fn grows(change: &Change, written: Written, length: Option<usize>) -> bool {
+    match (change, length) {
+        (Change::Delete, _) => false,
+        (Change::Put(_), None) => true,
+        (Change::Put(_), Some(_)) if matches!(written, Written::Counter(_)) => false,
+        (Change::Put(value), Some(length)) => value.len() > length,
     }
 }
 

@@ -29,12 +29,14 @@ pub mod log;
 mod places;
 mod primary;
 mod roles;
+mod space;
 
 use super::effect::{Note, WorkerEffect};
 use super::lease::Bonds;
 use super::limits::Limits;
 use super::message::{Activity, LeaseAsk, PeerMessage, ProbeReport, SetReport, ToMeta};
 use super::mutants::{Mutant, planted};
+use super::space::Level;
 use super::time::{Span, Time};
 use super::timing::Timing;
 use super::types::{Changes, Configuration, Epoch, KeySet, LinkId, Member, Op, Position, Revision};
@@ -59,6 +61,8 @@ pub struct Context<'a> {
     pub meta_up: bool,
     /// Bytes in the windows of all key sets of this worker.
     pub window_bytes: usize,
+    /// How full this server is; none where nothing is measured.
+    pub level: Option<Level>,
     pub numbers: &'a mut Numbers,
     pub wishes: &'a mut Wishes,
     pub effects: &'a mut Vec<WorkerEffect>,
@@ -370,6 +374,7 @@ impl Replica {
                 self.on_copy_changes(ctx, sender, run, (after, through), read_at, changes);
             }
             PeerMessage::RunLost { run, .. } => self.on_run_lost(ctx, peer, run),
+            PeerMessage::Space { level, .. } => self.on_level(ctx, sender, level),
             PeerMessage::Beacon { .. } | PeerMessage::Grant { .. } => {
                 ctx.misbehaved(peer, link, "a datagram's message on a lane");
             }
@@ -402,7 +407,10 @@ impl Replica {
         self.dirty = false;
         match &self.role {
             Role::Primary(_) => self.replicate(ctx),
-            Role::Secondary(_) | Role::Learner(_) => self.acknowledge(ctx),
+            Role::Secondary(_) | Role::Learner(_) => {
+                self.tell_level(ctx);
+                self.acknowledge(ctx);
+            }
             Role::Outside => {}
         }
     }

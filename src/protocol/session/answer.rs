@@ -243,7 +243,8 @@ fn verdict_of(refusal: &Refusal) -> Verdict {
         | Refusal::Lost
         | Refusal::UnknownSet
         | Refusal::Unsupported
-        | Refusal::Malformed => Verdict::Final,
+        | Refusal::Malformed
+        | Refusal::Full { .. } => Verdict::Final,
     }
 }
 

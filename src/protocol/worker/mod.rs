@@ -30,6 +30,7 @@ use super::limits::Limits;
 use super::message::{Answer, Operation, ReadLevel, Refusal, Registration, Request, ToMeta};
 use super::placement;
 use super::replica::{Context, Numbers, Replica, Wishes};
+use super::space::Space;
 use super::time::Time;
 use super::timing::Timing;
 use super::types::{ClusterId, KeySet, LinkId, Member, Revision, WorkerId};
@@ -84,6 +85,8 @@ pub struct Worker {
     meta_heard: Time,
     /// Bytes in all windows.
     window_bytes: usize,
+    /// How full this server is; none where nothing is measured.
+    space: Option<Space>,
     numbers: Numbers,
     wishes: Wishes,
     beacon_number: u64,
@@ -114,6 +117,7 @@ impl Worker {
             meta_up: false,
             meta_heard: Time(0),
             window_bytes: 0,
+            space: None,
             numbers: Numbers::default(),
             wishes: Wishes::default(),
             beacon_number: 0,
@@ -210,6 +214,7 @@ impl Worker {
             meta_heard: self.meta_heard,
             meta_up: self.meta_up,
             window_bytes: self.window_bytes,
+            level: self.space.map(|space| space.level),
             numbers: &mut self.numbers,
             wishes: &mut self.wishes,
             effects,
@@ -333,7 +338,24 @@ impl Worker {
             effects.push(WorkerEffect::SendMeta { message });
         }
         self.heartbeat_at = now;
+        self.report_space(effects);
         self.with_all(now, effects, |replica, ctx| replica.on_meta_up(ctx));
+    }
+
+    fn on_space(&mut self, now: Time, space: Space, effects: &mut Vec<WorkerEffect>) {
+        let before = self.space.replace(space);
+        self.report_space(effects);
+        if before.map(|it| it.level) != Some(space.level) {
+            self.with_all(now, effects, |replica, ctx| replica.on_own_level(ctx));
+        }
+    }
+
+    /// Tells the metaserver how full this server is.
+    fn report_space(&self, effects: &mut Vec<WorkerEffect>) {
+        let registered = self.worker == WorkerId(0) && self.me.is_some() && self.meta_up;
+        if let Some(space) = self.space.filter(|_| registered) {
+            effects.push(WorkerEffect::SendMeta { message: ToMeta::Space(space) });
+        }
     }
 }
 
@@ -385,6 +407,7 @@ impl Machine for Worker {
             WorkerInput::ChunkStored { set, run, through } => {
                 self.with(set, now, effects, |it, ctx| it.on_chunk_stored(ctx, run, through));
             }
+            WorkerInput::Space { space } => self.on_space(now, space, effects),
             WorkerInput::Stop => self.on_stop(now, effects),
         }
         self.want_links(effects);

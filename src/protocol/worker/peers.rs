@@ -118,7 +118,8 @@ fn set_of(message: &PeerMessage) -> KeySet {
         | PeerMessage::ChunkStored { set, .. }
         | PeerMessage::RunLost { set, .. }
         | PeerMessage::RunBase { set, .. }
-        | PeerMessage::CopyChanges { set, .. } => *set,
+        | PeerMessage::CopyChanges { set, .. }
+        | PeerMessage::Space { set, .. } => *set,
         PeerMessage::Beacon { .. } | PeerMessage::Grant { .. } => KeySet(u16::MAX),
     }
 }

@@ -14,6 +14,7 @@ mod disk;
 mod engine;
 mod memory;
 mod shell;
+mod space;
 mod turn;
 mod worker;
 
@@ -39,6 +40,7 @@ pub(super) struct Plan {
     pub cluster_name: String,
     pub key_sets: u16,
     pub engine: Engine,
+    pub gauge: space::Gauge,
     pub timing: Timing,
     pub limits: Limits,
     pub meta: std::net::SocketAddr,
@@ -262,6 +264,7 @@ fn plan(
         cluster_name: config.name().to_owned(),
         key_sets: config.key_sets(),
         engine: config.engine(),
+        gauge: space::Gauge::new(config, server),
         timing: config.timing(),
         limits,
         meta: config.meta().advertise,

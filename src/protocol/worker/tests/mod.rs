@@ -2,6 +2,7 @@
 //! Method: one worker, whose peers, metaserver and store are played by hand.
 
 mod heirs;
+mod space;
 
 use bytes::Bytes;
 

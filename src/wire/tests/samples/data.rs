@@ -90,6 +90,7 @@ pub(super) fn answers() -> Vec<(&'static str, Answer)> {
         ("answer.unknown_set", refused(Refusal::UnknownSet)),
         ("answer.unsupported", refused(Refusal::Unsupported)),
         ("answer.malformed", refused(Refusal::Malformed)),
+        ("answer.full", refused(Refusal::Full { server: ServerId(2) })),
         ("answer.forgotten", Answer::Forgotten { position }),
         ("answer.moved", Answer::Moved { configuration }),
         ("answer.moved_nowhere", Answer::Moved { configuration: None }),

@@ -151,7 +151,8 @@ impl World {
             | PeerMessage::CopyChanges { .. }
             | PeerMessage::RunBase { .. }
             | PeerMessage::RunLost { .. }
-            | PeerMessage::Beacon { .. } => false,
+            | PeerMessage::Beacon { .. }
+            | PeerMessage::Space { .. } => false,
         }
     }
 
