@@ -30,7 +30,8 @@ impl Memory {
         match plan.engine {
             config::Engine::Memory => Ok(Memory::Empty(MemoryEngine::new(plan.key_sets))),
             config::Engine::Durable => {
-                let found = disk::open(&folder(plan, worker), plan.key_sets, &plan.limits)?;
+                let (folder, file_bytes) = (folder(plan, worker), plan.gauge.log_file_bytes());
+                let found = disk::open(&folder, plan.key_sets, &plan.limits, file_bytes)?;
                 Ok(Memory::Found(Box::new(found)))
             }
         }

@@ -9,8 +9,9 @@
 //!   frame    mark, length and its own check, checksum, payload, end mark
 //! ```
 //!
-//! A file has its space and its header on the disk before it gets its name. A frame is a batch: it
-//! is found again in full or not at all. Only the end of the newest file may be torn, because
+//! A file has its space and its header on the disk before it gets its name. The space of the next
+//! one is taken ahead, so that a disk that others have filled still takes what frees it. A frame is
+//! a batch: it is found again in full or not at all. Only the end of the newest file may be torn, because
 //! each file says where the one before it ended; a log that is opened begins a new file, so that
 //! nothing is ever written over.
 //!
@@ -64,6 +65,11 @@ pub enum LogError {
         file: String,
         error: io::Error,
     },
+    /// There is no room for the next file. Nothing was written: once there is, the same may be
+    /// asked again.
+    Full {
+        file: String,
+    },
 }
 
 impl fmt::Display for LogError {
@@ -78,6 +84,7 @@ impl fmt::Display for LogError {
                  start the version of the program that wrote it"
             ),
             LogError::Io { file, error } => write!(f, "the log file {file}: {error}"),
+            LogError::Full { file } => write!(f, "there is no room for the log file {file}"),
         }
     }
 }
@@ -96,6 +103,8 @@ pub struct Log {
     bytes: u64,
     /// The files before it that are still there, oldest first.
     files: VecDeque<u64>,
+    /// The next file, as far as it can be made ahead.
+    spare: Option<Box<dyn LogFile>>,
     file_bytes: u64,
 }
 
@@ -130,10 +139,12 @@ impl Log {
             end = replay(&name, number, &bytes, until, &mut found)?;
         }
         let number = kept.last().map_or(from, |last| last + 1);
-        let file = begin(&*folder, number, end, file_bytes)?;
+        let file = begin(&*folder, number, end, file_bytes, None)?;
         let end = HEADER_BYTES as u64;
-        let files = numbers.into();
-        Ok(Log { folder, file, number, end, bytes: file_bytes, files, file_bytes })
+        let (files, bytes, spare) = (numbers.into(), file_bytes, None);
+        let mut log = Log { folder, file, number, end, bytes, files, spare, file_bytes };
+        log.take_space_ahead()?;
+        Ok(log)
     }
 
     /// The number of the file that is written to.
@@ -145,7 +156,8 @@ impl Log {
     /// Adds a frame; it is durable after `sync`.
     ///
     /// # Errors
-    /// The disk refused; the log must not be used any more.
+    /// There is no room, and nothing was added; or the disk refused, and the log must not be used
+    /// any more.
     pub fn append(&mut self, payload: &[u8]) -> Result<(), LogError> {
         let length = u32::try_from(payload.len()).expect("a batch is bounded by the windows");
         let needed = (FRAME_HEAD_BYTES + payload.len() + 1) as u64;
@@ -193,7 +205,7 @@ impl Log {
             self.folder.remove(&name).map_err(|error| io_error(&name, error))?;
             self.files.pop_front();
         }
-        Ok(())
+        self.take_space_ahead()
     }
 
     /// Bytes in the files that are there.
@@ -205,11 +217,24 @@ impl Log {
     fn roll(&mut self, needed: u64) -> Result<(), LogError> {
         self.sync()?;
         let bytes = self.file_bytes.max(HEADER_BYTES as u64 + needed);
-        self.file = begin(&*self.folder, self.number + 1, self.end, bytes)?;
+        let spare = self.spare.take().filter(|_| bytes == self.file_bytes);
+        self.file = begin(&*self.folder, self.number + 1, self.end, bytes, spare)?;
         self.files.push_back(self.number);
         self.number += 1;
         self.end = HEADER_BYTES as u64;
         self.bytes = bytes;
+        self.take_space_ahead()
+    }
+
+    /// Has the space of the next file ready, if there is room for it.
+    fn take_space_ahead(&mut self) -> Result<(), LogError> {
+        if self.spare.is_none() {
+            match self.folder.create(NEW_NAME, self.file_bytes) {
+                Ok(spare) => self.spare = Some(spare),
+                Err(error) if is_full(&error) => {}
+                Err(error) => return Err(io_error(NEW_NAME, error)),
+            }
+        }
         Ok(())
     }
 }
@@ -220,6 +245,11 @@ fn name_of(number: u64) -> String {
 
 fn io_error(file: &str, error: io::Error) -> LogError {
     LogError::Io { file: file.to_owned(), error }
+}
+
+/// Whether the disk, or what this user may take of it, has no room.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 fn damaged(file: &str, detail: impl Into<String>) -> LogError {
@@ -255,22 +285,30 @@ fn check_complete(kept: &[u64], from: u64) -> Result<(), LogError> {
     missing.map_or(Ok(()), |number| Err(damaged(&name_of(number), "it is missing")))
 }
 
-/// Makes the file with its header durable under its name.
+/// Makes the file with its header durable under its name, out of `spare` or anew. Nothing was
+/// written to it before, so that it may be made again if there was no room.
 fn begin(
     folder: &dyn Folder,
     number: u64,
     end_before: u64,
     bytes: u64,
+    spare: Option<Box<dyn LogFile>>,
 ) -> Result<Box<dyn LogFile>, LogError> {
     let make = || {
-        let mut file = folder.create(NEW_NAME, bytes)?;
+        let mut file = match spare {
+            Some(spare) => spare,
+            None => folder.create(NEW_NAME, bytes)?,
+        };
         file.write_at(0, &header(number, end_before))?;
         file.sync()?;
         folder.rename(NEW_NAME, &name_of(number))?;
         folder.sync()?;
         Ok(file)
     };
-    make().map_err(|error| io_error(&name_of(number), error))
+    make().map_err(|error| match error {
+        error if is_full(&error) => LogError::Full { file: name_of(number) },
+        error => io_error(&name_of(number), error),
+    })
 }
 
 fn header(number: u64, end_before: u64) -> [u8; HEADER_BYTES] {

@@ -45,8 +45,8 @@ use crate::protocol::types::{Incarnation, KeySet};
 use crate::store::ChunkRange;
 use crate::store::kept::Kept;
 
-/// A checkpoint is due once the log has so many bytes more than after the last one.
-pub const CHECKPOINT_BYTES: u64 = 64 << 20;
+/// A checkpoint is due once the log has grown by so many files since the last one.
+pub const CHECKPOINT_FILES: u64 = 2;
 
 /// Why a worker's durable state can not be used.
 #[derive(Debug)]
@@ -189,7 +189,7 @@ impl DurableEngine {
             batches: 0,
             waiting: VecDeque::new(),
             since_checkpoint: log.bytes(),
-            checkpoint_bytes: CHECKPOINT_BYTES,
+            checkpoint_bytes: CHECKPOINT_FILES * file_bytes,
             log_from,
         };
         Ok(Found { engine, log, identity, inheritance })
@@ -326,8 +326,9 @@ impl Checkpoint {
     /// Writes the checkpoint; the log from file `log_from` on comes after it. This takes long.
     ///
     /// # Errors
-    /// The disk refused; the last checkpoint is still there.
-    pub fn write(mut self, log_from: u64) -> Result<(), BaseError> {
+    /// The disk refused; the last checkpoint is still there. Where it has no room, it may be
+    /// written again later.
+    pub fn write(&mut self, log_from: u64) -> Result<(), BaseError> {
         self.meta.log_from = log_from;
         self.base.checkpoint(&self.changes, &self.meta)
     }
