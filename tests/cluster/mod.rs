@@ -12,6 +12,7 @@ mod loopback;
 mod network;
 mod power;
 mod rejoin;
+mod space;
 mod steps;
 mod wait;
 mod watch;
