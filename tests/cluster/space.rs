@@ -222,18 +222,23 @@ fn a_disk_that_is_full_to_the_last_byte_costs_nothing() {
         // A little room: for the log, and not for a checkpoint.
         wait::until("a checkpoint that is put off", WHOLE, || {
             if !overwrite() {
-                disk.give(22 << 20);
+                disk.give(11 << 20);
             }
             let put_off = log_of_small(&made).contains("a checkpoint is put off");
             put_off.then_some(()).ok_or_else(|| format!("{} bytes are foreign", disk.taken))
         });
+        assert_eq!(epochs(&client), before, "a full server is not a failed one");
+        // A start finds the room that was kept for it.
+        disk.take(100);
+        made.cluster.kill(Role::Server(SMALL)).expect("a running server");
+        made.cluster.start_server(SMALL).expect("the binary starts");
+        until_whole(&client);
         disk.give(u64::MAX);
         wait::until("room, without anybody's help", WHOLE, || {
             let stored = block_on(session.put(key(KEYS), value(KEYS, VALUE_BYTES)));
             stored.map_err(|error| error.to_string())
         });
         until_progress(&load, 100);
-        assert_eq!(epochs(&client), before, "a full server is not a failed one");
         // All of it is on the disk: of a sole survivor, and of a whole cluster that comes back.
         for server in [1, 2] {
             made.cluster.kill(Role::Server(ServerId(server))).expect("a running server");
@@ -258,7 +263,7 @@ fn a_copy_onto_a_disk_that_fills_up_goes_on_when_there_is_room() {
         made.cluster.kill(Role::Server(SMALL)).expect("a running server");
         std::fs::remove_dir_all(disk.at.join("worker-0")).expect("the small disk can be written");
         // Less than what is to be copied and the log of it.
-        disk.resize("32m");
+        disk.resize("28m");
         made.cluster.start_server(SMALL).expect("the binary starts");
         until_level(&client, |level| level == Level::Hard);
         let read = block_on(session.get(key(0))).expect("reads go on");

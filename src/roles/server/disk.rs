@@ -21,9 +21,9 @@ use tokio::sync::mpsc as queue;
 use crate::protocol::limits::Limits;
 use crate::store::durable::base::BaseError;
 use crate::store::durable::files::Directory;
-use crate::store::durable::log::{Log, LogError};
+use crate::store::durable::log::{Log, LogError, RESERVE_NAME};
 use crate::store::durable::store::Store;
-use crate::store::durable::{Batch, Checkpoint, DurableEngine, Found};
+use crate::store::durable::{Batch, Checkpoint, DurableEngine, DurableError, Found};
 
 /// Blocks of the store that are kept in memory.
 const CACHE_BYTES: u64 = 128 << 20;
@@ -219,7 +219,11 @@ pub fn open(folder: &Path, key_sets: u16, limits: &Limits, file_bytes: u64) -> R
         tracing::error!("damage was found; it is put aside, and everything is copied anew");
         discard(folder)?;
     }
-    match open_once(folder, key_sets, limits, file_bytes) {
+    let mut opened = open_once(folder, key_sets, limits, file_bytes);
+    if opened.as_ref().is_err_and(DurableError::is_full) && release_reserve(folder)? {
+        opened = open_once(folder, key_sets, limits, file_bytes);
+    }
+    match opened {
         Err(error) if error.is_damage() => {
             tracing::error!("{error}; it is put aside, and everything is copied anew");
             discard(folder)?;
@@ -235,13 +239,38 @@ fn open_once(
     key_sets: u16,
     limits: &Limits,
     file_bytes: u64,
-) -> Result<Found, crate::store::durable::DurableError> {
+) -> Result<Found, DurableError> {
     let log_folder = folder.join("log");
     let log = Directory::open(&log_folder).map_err(|error| {
         crate::store::durable::log::LogError::Io { file: log_folder.display().to_string(), error }
     })?;
     let store = Arc::new(Store::open(&folder.join("store"), CACHE_BYTES)?);
     DurableEngine::open(Box::new(log), store, key_sets, limits, file_bytes)
+}
+
+/// The same for all workers of the server whose state directory is `state`.
+///
+/// # Errors
+/// The file system refused.
+pub fn release_reserves(state: &Path, workers: usize) -> Result<bool> {
+    let mut released = false;
+    for worker in 0..workers {
+        released |= release_reserve(&state.join(format!("worker-{worker}")))?;
+    }
+    Ok(released)
+}
+
+/// Lets go of the room that was kept for a start on a full disk; true = there was some.
+fn release_reserve(folder: &Path) -> Result<bool> {
+    let reserve = folder.join("log").join(RESERVE_NAME);
+    match std::fs::remove_file(&reserve) {
+        Ok(()) => {
+            tracing::error!("the disk is full: starting with the room that was kept for that");
+            Ok(true)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("can not remove {}", reserve.display())),
+    }
 }
 
 /// Marks what a worker keeps as damaged: the next start puts it aside, whatever it finds.

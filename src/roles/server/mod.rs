@@ -27,12 +27,13 @@ use tokio::sync::mpsc;
 use crate::config::{ClusterConfig, Engine, ServerConfig};
 use crate::identity::Identity;
 use crate::net::Credentials;
-use crate::process::{KnownCluster, StateDir};
+use crate::process::{KnownCluster, StateDir, StateError};
 use crate::protocol::limits::Limits;
 use crate::protocol::message::{Registration, RegistrationRefusal};
 use crate::protocol::timing::Timing;
 use crate::protocol::types::{ClusterId, Epoch, Incarnation, KeySet, Member, ServerId, WorkerId};
 use crate::protocol::view::View;
+use crate::store::durable::log::is_full;
 
 /// What all workers of a process share, read-only.
 pub(super) struct Plan {
@@ -172,7 +173,7 @@ impl Main {
                 known.join(", ")
             );
         };
-        let state = StateDir::lock(&server.state)?;
+        let state = lock(server)?;
         let plan = Arc::new(plan(config, server, &state, process)?);
         let workers = Workers::start(&plan, reports, start)?;
         let (found, waiting) = (BTreeMap::new(), server.workers.len());
@@ -232,6 +233,18 @@ impl Main {
         }
         let registered = self.state.identity()?.filter(|it| it.server == self.id);
         Ok(first.max(registered.map(|it| it.incarnation)))
+    }
+}
+
+/// Takes the state directory; on a full disk with the room that was kept for a start.
+fn lock(server: &ServerConfig) -> Result<StateDir> {
+    match StateDir::lock(&server.state) {
+        Err(StateError::Io { error, .. })
+            if is_full(&error) && disk::release_reserves(&server.state, server.workers.len())? =>
+        {
+            Ok(StateDir::lock(&server.state)?)
+        }
+        locked => Ok(locked?),
     }
 }
 

@@ -25,7 +25,7 @@ use crate::store::durable::log::FILE_BYTES;
 const EVERY: Duration = Duration::from_millis(200);
 
 /// A file of all workers' logs together takes at most this share of the capacity.
-const LOG_SHARE: u64 = 16;
+const LOG_SHARE: u64 = 32;
 
 /// A file of the log has at least so many bytes.
 const LOG_FILE_BYTES_MIN: u64 = 1 << 20;
@@ -53,8 +53,8 @@ impl Gauge {
         }
     }
 
-    /// Bytes of a file of a worker's log: less than usual where the disk is small, for up to five
-    /// of them are there at a time.
+    /// Bytes of a file of a worker's log: less than usual where the disk is small, for six of
+    /// them and more are there at a time.
     pub fn log_file_bytes(&self) -> u64 {
         let all = files::usage(&self.state).map_or(u64::MAX, |it| it.capacity);
         let capacity = all.min(self.disk_capacity.unwrap_or(u64::MAX));

@@ -11,9 +11,9 @@
 //!
 //! A file has its space and its header on the disk before it gets its name. The space of the next
 //! one is taken ahead, so that a disk that others have filled still takes what frees it. A frame is
-//! a batch: it is found again in full or not at all. Only the end of the newest file may be torn, because
-//! each file says where the one before it ended; a log that is opened begins a new file, so that
-//! nothing is ever written over.
+//! a batch: it is found again in full or not at all. Only the end of the newest file may be torn,
+//! because each file says where the one before it ended; a log that is opened begins a new file, so
+//! that nothing is ever written over.
 //!
 //! What a crash tore and what went bad later look different. Of a torn frame whole sectors are
 //! missing, or its end; those are still zeros. A frame of which nothing is missing and whose
@@ -47,6 +47,11 @@ const MASK: u8 = 0x5C;
 const SECTOR_BYTES: usize = 512;
 
 const NEW_NAME: &str = "next.log.new";
+
+/// A file that only holds space, which a start on a full disk lets go of: a little more than a file
+/// of the log, for what else is written then.
+pub const RESERVE_NAME: &str = "reserve";
+const RESERVE_SLACK: u64 = 256 << 10;
 
 /// Why a log can not be read.
 #[derive(Debug)]
@@ -105,6 +110,8 @@ pub struct Log {
     files: VecDeque<u64>,
     /// The next file, as far as it can be made ahead.
     spare: Option<Box<dyn LogFile>>,
+    /// The reserve has its space.
+    reserved: bool,
     file_bytes: u64,
 }
 
@@ -121,7 +128,9 @@ impl Log {
         file_bytes: u64,
         mut found: impl FnMut(&[u8]) -> Result<(), String>,
     ) -> Result<Log, LogError> {
-        let numbers = numbers(&*folder)?;
+        let names = folder.names().map_err(|error| io_error("(its folder)", error))?;
+        let reserved = names.iter().any(|name| name == RESERVE_NAME);
+        let numbers = numbers(&names);
         let kept: Vec<u64> = numbers.iter().copied().filter(|&it| it >= from).collect();
         check_complete(&kept, from)?;
         let read = |&number: &u64| {
@@ -142,7 +151,7 @@ impl Log {
         let file = begin(&*folder, number, end, file_bytes, None)?;
         let end = HEADER_BYTES as u64;
         let (files, bytes, spare) = (numbers.into(), file_bytes, None);
-        let mut log = Log { folder, file, number, end, bytes, files, spare, file_bytes };
+        let mut log = Log { folder, file, number, end, bytes, files, spare, reserved, file_bytes };
         log.take_space_ahead()?;
         Ok(log)
     }
@@ -226,14 +235,18 @@ impl Log {
         self.take_space_ahead()
     }
 
-    /// Has the space of the next file ready, if there is room for it.
+    /// Has the space of the next file ready, and that of the reserve, as far as there is room.
     fn take_space_ahead(&mut self) -> Result<(), LogError> {
+        let create = |name, bytes| match self.folder.create(name, bytes) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if is_full(&error) => Ok(None),
+            Err(error) => Err(io_error(name, error)),
+        };
         if self.spare.is_none() {
-            match self.folder.create(NEW_NAME, self.file_bytes) {
-                Ok(spare) => self.spare = Some(spare),
-                Err(error) if is_full(&error) => {}
-                Err(error) => return Err(io_error(NEW_NAME, error)),
-            }
+            self.spare = create(NEW_NAME, self.file_bytes)?;
+        }
+        if !self.reserved {
+            self.reserved = create(RESERVE_NAME, self.file_bytes + RESERVE_SLACK)?.is_some();
         }
         Ok(())
     }
@@ -262,8 +275,7 @@ fn checksum(number: u64, offset: u64, payload: &[u8]) -> u64 {
 }
 
 /// The numbers of the log's files, ascending.
-fn numbers(folder: &dyn Folder) -> Result<Vec<u64>, LogError> {
-    let names = folder.names().map_err(|error| io_error("(its folder)", error))?;
+fn numbers(names: &[String]) -> Vec<u64> {
     let mut numbers: Vec<u64> = names
         .iter()
         .filter_map(|name| name.strip_suffix(".log"))
@@ -271,7 +283,7 @@ fn numbers(folder: &dyn Folder) -> Result<Vec<u64>, LogError> {
         .filter_map(|digits| u64::from_str_radix(digits, 16).ok())
         .collect();
     numbers.sort_unstable();
-    Ok(numbers)
+    numbers
 }
 
 /// From `from` on no file may be missing; a log that was never written to has none.

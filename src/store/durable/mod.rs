@@ -75,6 +75,15 @@ impl DurableError {
             DurableError::Log(LogError::Damaged { .. }) | DurableError::Base(BaseError::Damaged(_))
         )
     }
+
+    /// There is no room to open it; nothing was changed.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(
+            self,
+            DurableError::Log(LogError::Full { .. }) | DurableError::Base(BaseError::Full(_))
+        )
+    }
 }
 
 impl From<LogError> for DurableError {
