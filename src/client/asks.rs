@@ -148,7 +148,7 @@ impl Asks {
 impl Ask {
     fn changes_the_cluster(&self) -> bool {
         match self.request {
-            MetaRequest::View | MetaRequest::Status => false,
+            MetaRequest::View | MetaRequest::Status | MetaRequest::Space => false,
             MetaRequest::Revive { .. } | MetaRequest::Fence { .. } => true,
         }
     }

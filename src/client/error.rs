@@ -153,6 +153,12 @@ fn refused(f: &mut fmt::Formatter<'_>, refusal: &Refusal) -> fmt::Result {
         Refusal::UnknownSet => f.write_str("there is no such key set"),
         Refusal::Unsupported => f.write_str("the server does not offer this yet"),
         Refusal::Malformed => f.write_str("the server says that the request has no meaning"),
+        Refusal::Full { server } => write!(
+            f,
+            "server {} is full: until keys are deleted or it is given more room, nothing \
+             that grows is stored (`tandem --role client status` shows how full each server is)",
+            server.0
+        ),
     }
 }
 

@@ -247,7 +247,8 @@ impl<T: Transport> Shell<T> {
                 | MetaAnswer::Refused(_)
                 | MetaAnswer::Status(_)
                 | MetaAnswer::Revived { .. }
-                | MetaAnswer::Fenced => {
+                | MetaAnswer::Fenced
+                | MetaAnswer::Space(_) => {
                     self.finder.on_down(now, link, "the cluster is not created yet");
                 }
             },

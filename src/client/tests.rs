@@ -190,6 +190,7 @@ impl Transport for TinyTransport {
         let answer = match request {
             MetaRequest::View => MetaAnswer::View(view()),
             MetaRequest::Status => MetaAnswer::Status(Box::default()),
+            MetaRequest::Space => MetaAnswer::Space(Vec::new()),
             MetaRequest::Revive { .. } | MetaRequest::Fence { .. } => {
                 self.events.push(Event::Down { link, reason: "cut".to_owned() });
                 return;

@@ -20,6 +20,7 @@ pub use error::ConfigError;
 pub use example::loopback_example;
 
 use crate::identity::{Identity, META_ID, PartyRole};
+use crate::protocol::space::Thresholds;
 use crate::protocol::timing::Timing;
 use crate::protocol::types::ServerId;
 
@@ -44,6 +45,7 @@ pub struct ClusterConfig {
     checkpoint_log: u32,
     timing: Timing,
     limits: Limits,
+    thresholds: Thresholds,
     meta: MetaConfig,
     servers: Vec<ServerConfig>,
     certs: PathBuf,
@@ -102,6 +104,10 @@ pub struct ServerConfig {
     pub spawn: bool,
     /// The folder of its lock, its log and its durable state.
     pub state: PathBuf,
+    /// Bytes that it may keep there; none = all that its file system has.
+    pub disk_capacity: Option<u64>,
+    /// Bytes of keys and values that an engine in memory may hold; none = not limited.
+    pub memory_capacity: Option<u64>,
 }
 
 /// Where a party's certificate and private key are.
@@ -180,6 +186,12 @@ impl ClusterConfig {
     #[must_use]
     pub fn limits(&self) -> Limits {
         self.limits
+    }
+
+    /// When a server counts as filling up, nearly full and full.
+    #[must_use]
+    pub fn thresholds(&self) -> Thresholds {
+        self.thresholds
     }
 
     #[must_use]

@@ -14,6 +14,7 @@ use super::{
     CHECKPOINT_LOG, ClusterConfig, Engine, KEY_SETS_MAX, Limits, MetaConfig, ServerConfig,
     WORKERS_MAX,
 };
+use crate::protocol::space::Thresholds;
 use crate::protocol::time::Span;
 use crate::protocol::timing::{Timing, TimingError};
 use crate::protocol::types::ServerId;
@@ -40,10 +41,14 @@ const CLUSTER: &[&str] = &[
     "suspect",
     "queue",
     "stop_after",
+    "space_soft",
+    "space_high",
+    "space_hard",
 ];
 const LIMITS: &[&str] = &["key_bytes_max", "value_bytes_max"];
 const META: &[&str] = &["listen", "advertise", "client_listen", "client_advertise", "state"];
-const SERVER: &[&str] = &["id", "workers", "advertise", "spawn", "state"];
+const SERVER: &[&str] =
+    &["id", "workers", "advertise", "spawn", "state", "disk_capacity", "memory_capacity"];
 const CERTS: &[&str] = &["dir"];
 const NAMED: &[&str] = &["name"];
 
@@ -82,6 +87,7 @@ pub(super) fn cluster(source: Source<'_>) -> Result<ClusterConfig, ConfigError> 
             .unwrap_or(CHECKPOINT_LOG),
         timing,
         limits,
+        thresholds: thresholds(&cluster)?,
         meta,
         servers,
         certs: certs(&root)?,
@@ -145,6 +151,30 @@ fn engine(cluster: &Section<'_>) -> Result<Engine, ConfigError> {
             "write \"durable\" (on the disk) or \"memory\" (gone when a server stops)",
         )),
     }
+}
+
+/// The shares of a capacity, in percent, at which the levels of space begin.
+fn thresholds(cluster: &Section<'_>) -> Result<Thresholds, ConfigError> {
+    let usual = Thresholds::default();
+    let read = |key, usual: u8| -> Result<Spanned<u8>, ConfigError> {
+        let given = cluster.number(key, 1, 100)?;
+        let given = given.unwrap_or_else(|| Spanned::new(cluster.span(), u64::from(usual)));
+        Ok(Spanned::new(given.span(), u8::try_from(*given.get_ref()).unwrap_or(usual)))
+    };
+    let soft = read("space_soft", usual.soft)?;
+    let high = read("space_high", usual.high)?;
+    let hard = read("space_hard", usual.hard)?;
+    for (key, lower, upper) in [("space_high", &soft, &high), ("space_hard", &high, &hard)] {
+        if lower.get_ref() > upper.get_ref() {
+            return Err(cluster.error(
+                key,
+                &upper.span(),
+                format!("{} is less than the {} before it", upper.get_ref(), lower.get_ref()),
+                "write space_soft, space_high and space_hard in ascending order",
+            ));
+        }
+    }
+    Ok(Thresholds { soft: *soft.get_ref(), high: *high.get_ref(), hard: *hard.get_ref() })
 }
 
 fn timing(cluster: &Section<'_>) -> Result<Timing, ConfigError> {
@@ -303,6 +333,8 @@ fn server(
         advertise: advertise.iter().map(|address| *address.get_ref()).collect(),
         spawn,
         state: state.get_ref().clone(),
+        disk_capacity: section.capacity("disk_capacity")?,
+        memory_capacity: section.capacity("memory_capacity")?,
     };
     let keyed = |key, list: Vec<Spanned<SocketAddr>>| {
         list.into_iter().map(|address| (key, address)).collect()

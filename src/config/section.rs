@@ -21,6 +21,9 @@ use crate::protocol::time::Span;
 const DURATION_MIN: Duration = Duration::from_millis(1);
 const DURATION_MAX: Duration = Duration::from_secs(3_600);
 
+/// The least that a server may be given.
+const CAPACITY_MIN: u64 = 1 << 20;
+
 /// One table, and the text it comes from.
 pub(super) struct Section<'a> {
     pub source: Source<'a>,
@@ -174,6 +177,32 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// A capacity in bytes, at least one mebibyte: a number, or a text such as "20GiB".
+    pub fn capacity(&self, key: &'static str) -> Result<Option<u64>, ConfigError> {
+        let Some(value) = self.value(key) else { return Ok(None) };
+        let bytes = match value.get_ref() {
+            DeValue::Integer(digits) => u64::from_str_radix(digits.as_str(), digits.radix()).ok(),
+            DeValue::String(text) => bytes_of(text),
+            DeValue::Float(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_)
+            | DeValue::Array(_)
+            | DeValue::Table(_) => None,
+        };
+        match bytes.filter(|&bytes| bytes >= CAPACITY_MIN) {
+            Some(bytes) => Ok(Some(bytes)),
+            None => Err(self.error(
+                key,
+                &value.span(),
+                "not a capacity",
+                format!(
+                    "write bytes as a number or a text such as \"20GiB\", from {} on",
+                    size_text(CAPACITY_MIN)
+                ),
+            )),
+        }
+    }
+
     /// A duration written for people.
     pub fn duration(&self, key: &'static str) -> Result<Option<Spanned<Span>>, ConfigError> {
         let Some(value) = self.value(key) else { return Ok(None) };
@@ -320,6 +349,8 @@ fn bytes_of(text: &str) -> Option<u64> {
         "B" => 1,
         "KiB" => 1 << 10,
         "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        "TiB" => 1 << 40,
         _ => return None,
     };
     text[..digits].parse::<u64>().ok()?.checked_mul(unit)

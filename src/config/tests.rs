@@ -3,6 +3,7 @@
 //! whole message, so that place, key, problem and remedy are all checked.
 
 use super::*;
+use crate::protocol::space::Thresholds;
 use crate::protocol::time::Span;
 
 const GOOD: &str = r#"[cluster]
@@ -159,7 +160,8 @@ fn unknown_keys_are_refused_with_the_nearest_known_one() {
     );
     assert_eq!(
         message("spawn = true", "autostart = true"),
-        "14:1: server.autostart: unknown key; known here are id, workers, advertise, spawn, state"
+        "14:1: server.autostart: unknown key; known here are id, workers, advertise, spawn, state, \
+         disk_capacity, memory_capacity"
     );
     assert_eq!(
         message("[[client]]", "[[clients]]"),
@@ -356,4 +358,24 @@ fn what_is_advertised_can_be_dialled() {
         "18:12: server.workers: 127.0.0.1:0 can not be dialled; write the address of one machine \
          and a port from 1 to 65535"
     );
+}
+
+#[test]
+fn space_has_thresholds_in_order_and_capacities_in_large_units() {
+    let with = |cluster: &str, server: &str| {
+        let text = GOOD.replacen("\n[meta]", &format!("{cluster}\n[meta]"), 1);
+        text.replacen("id = 1\n", &format!("id = 1\n{server}\n"), 1)
+    };
+    let config = parse(GOOD).expect("a good file");
+    assert_eq!(config.thresholds(), Thresholds { soft: 85, high: 90, hard: 95 });
+    assert_eq!(config.servers()[0].disk_capacity, None);
+    let given = "disk_capacity = \"20GiB\"\nmemory_capacity = 2097152";
+    let config = parse(&with("space_soft = 50\nspace_hard = 92\n", given)).expect("a good file");
+    assert_eq!(config.thresholds(), Thresholds { soft: 50, high: 90, hard: 92 });
+    assert_eq!(config.servers()[0].disk_capacity, Some(20 << 30));
+    assert_eq!(config.servers()[0].memory_capacity, Some(2 << 20));
+    let error = parse(&with("space_hard = 80\n", "")).expect_err("out of order").to_string();
+    assert!(error.contains("cluster.space_hard: 80 is less than the 90 before it"), "{error}");
+    let error = parse(&with("", "disk_capacity = \"1KiB\"")).expect_err("too small").to_string();
+    assert!(error.contains("server.disk_capacity: not a capacity"), "{error}");
 }

@@ -11,6 +11,7 @@ use super::message::{
     Answer, DedupSnapshot, MetaAnswer, MetaRequest, PeerMessage, Request, ToMeta, ToServer,
 };
 use super::meta::durable::MetaRecord;
+use super::space::Space;
 use super::types::{
     Changes, ClusterId, Entry, Expiry, Key, KeySet, LinkId, Member, Op, Record, Revision, RunId,
     ServerId, Value, WorkerId,
@@ -109,6 +110,10 @@ pub enum WorkerInput {
     /// time since 1970; again whenever it may have changed.
     WallClock {
         ahead_ms: u64,
+    },
+    /// How full this server is now. Where nothing is measured it never comes.
+    Space {
+        space: Space,
     },
     /// The process is asked to stop: hand over first.
     Stop,

@@ -23,6 +23,7 @@ pub mod mutants;
 pub mod placement;
 pub mod replica;
 pub mod session;
+pub mod space;
 pub mod time;
 pub mod timing;
 pub mod types;

@@ -42,7 +42,8 @@ fn of_a_word_to_meta(from: Node, message: &ToMeta) -> Option<Moment> {
         ToMeta::Heartbeat { .. }
         | ToMeta::Complaint { .. }
         | ToMeta::Resigned { .. }
-        | ToMeta::Leaving => None,
+        | ToMeta::Leaving
+        | ToMeta::Space(_) => None,
     }
 }
 
@@ -83,6 +84,7 @@ fn of_replication(from: Node, to: Node, message: &PeerMessage) -> Option<Moment>
         | PeerMessage::RunStart { .. }
         | PeerMessage::ChunkStored { .. }
         | PeerMessage::Beacon { .. }
-        | PeerMessage::Grant { .. } => None,
+        | PeerMessage::Grant { .. }
+        | PeerMessage::Space { .. } => None,
     }
 }

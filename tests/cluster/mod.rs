@@ -14,6 +14,7 @@ mod loopback;
 mod network;
 mod power;
 mod rejoin;
+mod space;
 mod steps;
 mod wait;
 mod watch;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::protocol::types::{
-    Configuration, Key, KeySet, Op, Origin, Position, Record, Revision, Value, Written,
+    Configuration, Key, KeySet, Op, Origin, Position, Record, Revision, ServerId, Value, Written,
 };
 
 /// What a client asks of a key set. Keys and values beyond the limits are refused, typed.
@@ -229,6 +229,11 @@ pub enum Refusal {
     /// So many keys of the set expire already.
     TooManyExpire {
         keys_max: u32,
+    },
+    /// This server, which has to hold it, is full: writes that grow are refused; reads, deletes
+    /// and writes that shrink are not.
+    Full {
+        server: ServerId,
     },
 }
 

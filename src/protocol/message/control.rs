@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::protocol::space::Space;
 use crate::protocol::types::{
     ClusterId, Configuration, Epoch, Incarnation, KeySet, Member, Op, RecoveryId, ServerId,
 };
@@ -125,6 +126,8 @@ pub enum ToMeta {
     Leaving,
     /// The server serves nothing any more and is about to exit: a proof of its death.
     Left,
+    /// How full the server is, from worker 0: when that changes, and on every new link.
+    Space(Space),
 }
 
 /// How a process introduces itself.

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::types::{KeySet, Member};
+use crate::protocol::space::Space;
+use crate::protocol::types::{KeySet, Member, ServerId};
 use crate::protocol::view::View;
 
 /// Client or administrator to the metaserver; `View` also to any server.
@@ -16,6 +17,8 @@ pub enum MetaRequest {
     Revive { sets: Vec<KeySet> },
     /// Declares an incarnation dead on the administrator's word. Administrators only.
     Fence { member: Member },
+    /// How full the servers are that measure it. Metaserver only.
+    Space,
 }
 
 /// The answer to a `MetaRequest`.
@@ -26,6 +29,7 @@ pub enum MetaAnswer {
     Revived { sets: Vec<KeySet> },
     Fenced,
     Refused(MetaRefusal),
+    Space(Vec<(ServerId, Space)>),
 }
 
 /// Why a `MetaRequest` is refused.

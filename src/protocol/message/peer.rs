@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::protocol::space::Level;
 use crate::protocol::time::{Span, Time};
 use crate::protocol::types::{
     Configuration, Entry, Epoch, Expiry, Key, KeySet, Member, Op, Position, Record, RequestNumber,
@@ -110,6 +111,9 @@ pub enum PeerMessage {
     },
     /// A part of the run's expiries as of its `committed`; sent right after `RunStart`.
     RunExpiries { set: KeySet, run: RunId, keys: Vec<(Key, Expiry)> },
+    /// How full the sender is, before the acknowledgements that follow: at the beginning of an
+    /// epoch or a run, and when it changes.
+    Space { set: KeySet, level: Level },
 }
 
 impl PeerMessage {
@@ -130,7 +134,8 @@ impl PeerMessage {
             | PeerMessage::RunBase { .. }
             | PeerMessage::CopyChanges { .. }
             | PeerMessage::RunExpiries { .. }
-            | PeerMessage::Grant { .. } => None,
+            | PeerMessage::Grant { .. }
+            | PeerMessage::Space { .. } => None,
         }
     }
 }

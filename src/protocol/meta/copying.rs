@@ -9,6 +9,7 @@ use super::MetaServer;
 use super::asks::Asks;
 use super::watch::Order;
 use crate::protocol::message::Activity;
+use crate::protocol::space::Level;
 use crate::protocol::time::Time;
 use crate::protocol::types::{Configuration, Incarnation, KeySet, Member, ServerId};
 
@@ -55,7 +56,10 @@ impl MetaServer {
         }
         let row = self.ledger.set(set)?;
         let missing = |server: &&ServerId| configuration.members().all(|it| it.server != **server);
-        let wanted = row.target.iter().filter(missing).find_map(|&server| self.available(server));
+        // What is placed on it is not new to it; but a full one could only wait for room.
+        let has_room = |server: &&ServerId| self.level(**server) < Level::Hard;
+        let missing = row.target.iter().filter(missing).filter(has_room);
+        let wanted = missing.copied().find_map(|server| self.available(server));
         wanted.or_else(|| self.stand_in(configuration))
     }
 
@@ -70,7 +74,7 @@ impl MetaServer {
         let others = self
             .ledger
             .servers()
-            .filter_map(|row| self.available(row.entry.id))
+            .filter_map(|row| self.roomy(row.entry.id))
             .filter(|member| configuration.members().all(|it| it.server != member.server));
         others.min_by_key(|member| (self.load(member.server), member.server))
     }

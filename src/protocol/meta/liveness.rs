@@ -10,6 +10,7 @@ use super::MetaServer;
 use crate::protocol::effect::{MetaEffect, MetaNote};
 use crate::protocol::message::{Activity, SetReport, ToServer};
 use crate::protocol::mutants::{Mutant, planted};
+use crate::protocol::space::{Level, Space};
 use crate::protocol::time::{Span, Time};
 use crate::protocol::types::{KeySet, LinkId, Member, ServerId, WorkerId};
 
@@ -28,6 +29,8 @@ pub(super) struct Pulse {
     /// By key set, as far as any was heard of.
     reports: Vec<Option<HeardReport>>,
     suspected_since: Option<Time>,
+    /// How full it said that it is.
+    space: Option<Space>,
     /// Workers that said that they serve nothing any more.
     pub(super) left: BTreeSet<WorkerId>,
 }
@@ -49,6 +52,7 @@ impl Pulse {
             links: BTreeMap::new(),
             reports: Vec::new(),
             suspected_since: None,
+            space: None,
             left: BTreeSet::new(),
         }
     }
@@ -197,6 +201,30 @@ impl MetaServer {
         let member = self.ledger.live_member(server)?;
         let leaving = self.ledger.server(server).is_some_and(|row| row.leaving);
         (!leaving && self.is_up(member)).then_some(member)
+    }
+
+    /// A server says how full it is. True = that may make a step possible.
+    pub(super) fn on_space(&mut self, member: Member, space: Space) -> bool {
+        let Some(pulse) = self.pulses.get_mut(&member.server) else { return false };
+        let before = pulse.space.replace(space);
+        before.map(|it| it.level) != Some(space.level)
+    }
+
+    /// How full a server said that it is, in this life of the metaserver.
+    pub(super) fn level(&self, server: ServerId) -> Level {
+        let space = self.pulses.get(&server).and_then(|pulse| pulse.space);
+        space.map_or(Level::Ok, |space| space.level)
+    }
+
+    /// What the servers that measure it said of their space.
+    pub(super) fn spaces(&self) -> Vec<(ServerId, Space)> {
+        let known = |(&server, pulse): (&ServerId, &Pulse)| Some((server, pulse.space?));
+        self.pulses.iter().filter_map(known).collect()
+    }
+
+    /// The live incarnation of `server`, if it is up and has room for copies that are new to it.
+    pub(super) fn roomy(&self, server: ServerId) -> Option<Member> {
+        self.available(server).filter(|_| self.level(server) < Level::High)
     }
 
     /// What `member` said lately of its replica of `set`.

@@ -229,6 +229,7 @@ impl MetaServer {
             ToMeta::Resigned { set, epoch, member } => self.on_resigned(set, epoch, member),
             ToMeta::Leaving => self.on_leaving(link, member),
             ToMeta::Left => self.on_left(now, link),
+            ToMeta::Space(space) => self.on_space(member, space),
         }
     }
 

@@ -25,6 +25,7 @@ impl MetaServer {
         let (answer, acts) = match request {
             MetaRequest::View => (MetaAnswer::View(self.ledger.view()), false),
             MetaRequest::Status => (MetaAnswer::Status(Box::new(self.status(now))), false),
+            MetaRequest::Space => (MetaAnswer::Space(self.spaces()), false),
             MetaRequest::Revive { .. } | MetaRequest::Fence { .. } if !admin => {
                 (MetaAnswer::Refused(MetaRefusal::NotAdministrator), false)
             }

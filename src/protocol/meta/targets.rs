@@ -1,7 +1,8 @@
 //! Targets: which servers should hold each key set, changed only where one stays away.
 //!
 //! A server that is not spawned and has been away for long gives its place in every target to a
-//! spare; a target with too few servers takes in the least loaded one.
+//! spare; a target with too few servers takes in the least loaded one. Servers that are nearly full
+//! are given nothing.
 
 use super::MetaServer;
 use crate::protocol::time::Time;
@@ -33,7 +34,7 @@ impl MetaServer {
     /// A server that is up and holds nothing.
     fn spare(&self) -> Option<ServerId> {
         let up = self.ledger.servers().map(|row| row.entry.id);
-        up.filter(|&id| self.available(id).is_some()).find(|&id| self.load(id) == 0)
+        up.filter(|&id| self.roomy(id).is_some()).find(|&id| self.load(id) == 0)
     }
 
     fn replace_target(&mut self, gone: ServerId, spare: ServerId) {
@@ -60,7 +61,7 @@ impl MetaServer {
                 .ledger
                 .servers()
                 .map(|row| row.entry.id)
-                .filter(|&id| self.available(id).is_some() && !target.contains(&id))
+                .filter(|&id| self.roomy(id).is_some() && !target.contains(&id))
                 .min_by_key(|&id| (self.load(id), id));
             let Some(server) = fresh else { continue };
             if let Some(row) = self.ledger.set_mut(set) {

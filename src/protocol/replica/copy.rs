@@ -19,6 +19,7 @@ use super::{Context, Replica, Role};
 use crate::protocol::effect::{Copied, Lane, Note, ReadToken, WorkerEffect};
 use crate::protocol::message::PeerMessage;
 use crate::protocol::mutants::{Mutant, planted};
+use crate::protocol::space::Level;
 use crate::protocol::time::{Span, Time};
 use crate::protocol::types::{
     Changes, Epoch, Expiry, Key, LinkId, Member, Op, Record, RecoveryId, RunId,
@@ -243,9 +244,12 @@ impl Replica {
     fn read_next_chunk(&mut self, ctx: &mut Context<'_>, learner: Member) {
         let (set, at) = (self.set, self.log.committed());
         let Role::Primary(primary) = &mut self.role else { return };
-        let Some(run) = primary.followers.entry(&learner).and_then(|it| it.run.as_mut()) else {
+        let Some(follower) = primary.followers.entry(&learner) else { return };
+        if follower.level >= Level::Hard {
+            // It goes on when the learner has room again.
             return;
-        };
+        }
+        let Some(run) = &mut follower.run else { return };
         let Stage::Scanning { cursor, reading, read_all, in_flight } = &mut run.stage else {
             return;
         };
@@ -273,6 +277,16 @@ impl Replica {
                 let effect = WorkerEffect::ReadChanges { set, token, span, items_max, bytes_max };
                 ctx.effect(effect);
             }
+        }
+    }
+
+    /// A learner that was full has room again.
+    pub(super) fn resume_run(&mut self, ctx: &mut Context<'_>, learner: Member) {
+        let Role::Primary(primary) = &mut self.role else { return };
+        let Some(follower) = primary.followers.entry(&learner) else { return };
+        if let Some(run) = &mut follower.run {
+            run.moved = ctx.now;
+            self.read_next_chunk(ctx, learner);
         }
     }
 
@@ -459,6 +473,7 @@ fn lost(follower: &Follower, log: &Log, ctx: &Context<'_>) -> bool {
     let behind = log.prepared().0.saturating_sub(follower.accepted.0);
     let patience = ctx.timing.complain + ctx.timing.complain;
     let silent = ctx.now.since(follower.heard) >= patience;
+    let full = follower.level >= Level::Hard;
     // Its bulk link may be cut where its replication link is not.
     let starved = follower.run.as_ref().is_some_and(|run| {
         let waits = matches!(run.stage, Stage::Scanning { in_flight, .. } if in_flight > 0);
@@ -467,5 +482,5 @@ fn lost(follower: &Follower, log: &Log, ctx: &Context<'_>) -> bool {
     // Accepting nothing of what was sent: something on its way to it was lost.
     let stuck = follower.accepted < follower.sent && ctx.now.since(follower.moved) >= patience;
     let heavy = follower.in_flight_bytes > ctx.limits.learner_lag_bytes_max;
-    silent || starved || stuck || heavy || behind > ctx.limits.learner_lag_ops_max
+    silent || (starved || stuck) && !full || heavy || behind > ctx.limits.learner_lag_ops_max
 }

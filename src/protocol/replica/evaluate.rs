@@ -78,13 +78,16 @@ impl Replica {
             return;
         }
         let lifetime = waiting.request.operation.lifetime_ms();
+        let full = primary.full(ctx.me, ctx.level).is_some();
         if lifetime.is_some()
             && let Err(refusal) = self.judge_lifetime(ctx, &key)
         {
             return refuse(ctx, waiting.ticket, refusal);
         }
+        // Whether a plain put grows matters only where there is no room.
         if let Operation::Put { value, .. } | Operation::PutFor { value, .. } =
             &waiting.request.operation
+            && !full
         {
             let change = self.stored(ctx, value.clone(), lifetime);
             return self.place(ctx, waiting, key, change, Written::Stored);
@@ -126,8 +129,13 @@ impl Replica {
 
     /// Decides a conditional write over what it found, as of op `seen`.
     fn judge(&mut self, ctx: &mut Context<'_>, waiting: Waiting, found: Found, seen: Op) {
+        let length = found.as_ref().map(|(value, _)| value.len());
         match verdict(&waiting.request.operation, found) {
             Ok((change, written)) => {
+                let full = self.full(ctx).filter(|_| grows(&change, written, length));
+                if let Some(server) = full {
+                    return refuse(ctx, waiting.ticket, Refusal::Full { server });
+                }
                 let Some(key) = waiting.request.operation.key().cloned() else { return };
                 let change = match change {
                     // A counter keeps its time.
@@ -195,6 +203,17 @@ impl Replica {
         primary.requests.placed(&entry, waiting.ticket);
         self.log.push(Rc::new(entry));
         self.mark_dirty(ctx);
+    }
+}
+
+/// Whether a write makes the store larger, where a value of `length` bytes is now. A counter that
+/// is there stays within its few digits.
+fn grows(change: &Change, written: Written, length: Option<usize>) -> bool {
+    match (change.value(), length) {
+        (None, _) => false,
+        (Some(_), None) => true,
+        (Some(_), Some(_)) if matches!(written, Written::Counter(_)) => false,
+        (Some(value), Some(length)) => value.len() > length,
     }
 }
 

@@ -9,6 +9,7 @@ use super::{Context, Replica, Role};
 use crate::protocol::effect::{Copied, Lane, Note, WorkerEffect};
 use crate::protocol::message::{DedupSnapshot, LeaseAsk, PeerMessage};
 use crate::protocol::mutants::{Mutant, planted};
+use crate::protocol::space::Level;
 use crate::protocol::types::{
     Changes, Configuration, Entry, Epoch, Expiry, Key, LinkId, Member, Op, Position, Record,
     Revision, RunId,
@@ -21,6 +22,9 @@ pub struct Following {
     pub accepted: Op,
     /// The newest message that is to be acknowledged.
     pub due: Option<LeaseAsk>,
+    /// How full this server is, as the primary was told since the epoch's first message or the
+    /// run's start.
+    pub level: Option<Level>,
 }
 
 impl Following {
@@ -97,6 +101,7 @@ impl Replica {
                 && learner.complete
             {
                 learner.following.link = Some(link);
+                learner.following.level = None;
             }
             return self.fence(ctx, link);
         }
@@ -110,6 +115,7 @@ impl Replica {
                     return ctx.misbehaved(peer, link, "points that contradict this member's log");
                 }
                 secondary.following.link = Some(link);
+                secondary.following.level = None;
                 secondary.following.due = Some(ask);
                 if !secondary.joined || planted(Mutant::FirstMessageTwice) {
                     secondary.joined = true;
@@ -132,6 +138,7 @@ impl Replica {
                     && (learner.complete || learner.following.link == Some(link)) =>
             {
                 learner.following.link = Some(link);
+                learner.following.level = None;
                 learner.following.due = Some(ask);
                 self.mark_dirty(ctx);
             }
@@ -341,7 +348,12 @@ impl Replica {
             covered: Covered::Nothing,
             complete: false,
             reported: false,
-            following: Following { link: Some(link), accepted: committed, due: Some(ask) },
+            following: Following {
+                link: Some(link),
+                accepted: committed,
+                due: Some(ask),
+                level: None,
+            },
         });
         ctx.note(Note::RunStarted { set: self.set, learner: ctx.me });
         self.mark_dirty(ctx);

@@ -30,12 +30,14 @@ pub mod log;
 mod places;
 mod primary;
 mod roles;
+mod space;
 
 use super::effect::{Note, WorkerEffect};
 use super::lease::Bonds;
 use super::limits::Limits;
 use super::message::{Activity, LeaseAsk, PeerMessage, ProbeReport, SetReport, ToMeta};
 use super::mutants::{Mutant, planted};
+use super::space::Level;
 use super::time::{Span, Time};
 use super::timing::Timing;
 use super::types::{
@@ -65,6 +67,8 @@ pub struct Context<'a> {
     pub window_bytes: usize,
     /// The wall clock, once it is known.
     pub wall: Option<Expiry>,
+    /// How full this server is; none where nothing is measured.
+    pub level: Option<Level>,
     pub numbers: &'a mut Numbers,
     pub wishes: &'a mut Wishes,
     pub effects: &'a mut Vec<WorkerEffect>,
@@ -381,6 +385,7 @@ impl Replica {
                 self.on_copy_changes(ctx, sender, run, (after, through), read_at, changes);
             }
             PeerMessage::RunLost { run, .. } => self.on_run_lost(ctx, peer, run),
+            PeerMessage::Space { level, .. } => self.on_level(ctx, sender, level),
             PeerMessage::Beacon { .. } | PeerMessage::Grant { .. } => {
                 ctx.misbehaved(peer, link, "a datagram's message on a lane");
             }
@@ -413,7 +418,10 @@ impl Replica {
         self.dirty = false;
         match &self.role {
             Role::Primary(_) => self.replicate(ctx),
-            Role::Secondary(_) | Role::Learner(_) => self.acknowledge(ctx),
+            Role::Secondary(_) | Role::Learner(_) => {
+                self.tell_level(ctx);
+                self.acknowledge(ctx);
+            }
             Role::Outside => {}
         }
     }

@@ -17,6 +17,7 @@ use crate::protocol::effect::{Lane, Note, WorkerEffect};
 use crate::protocol::members::Members;
 use crate::protocol::message::{PeerMessage, ToMeta};
 use crate::protocol::mutants::{Mutant, planted};
+use crate::protocol::space::Level;
 use crate::protocol::time::{Span, Time};
 use crate::protocol::types::{Epoch, LinkId, Member, Op};
 
@@ -48,6 +49,8 @@ pub struct Follower {
     pub in_flight_bytes: usize,
     /// When it last moved, or had nothing to do.
     pub moved: Time,
+    /// How full it said that it is.
+    pub level: Level,
     /// A learner's copy; none for a secondary.
     pub run: Option<Run>,
 }
@@ -65,6 +68,7 @@ impl Follower {
             leased_from: None,
             heard: now,
             moved: now,
+            level: Level::Ok,
             run,
         }
     }
@@ -406,10 +410,9 @@ impl Replica {
 }
 
 /// Nothing was heard of a follower for `patience`, or it has work and did not move for twice
-/// that.
+/// that although it has room.
 fn does_not_answer(follower: &Follower, now: Time, patience: Span) -> bool {
     let silent = now.since(follower.heard) >= patience;
-    let stuck =
-        follower.accepted < follower.sent && now.since(follower.moved) >= patience + patience;
-    silent || stuck
+    let waits = follower.accepted < follower.sent && follower.level < Level::Hard;
+    silent || waits && now.since(follower.moved) >= patience + patience
 }

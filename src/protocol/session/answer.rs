@@ -244,7 +244,8 @@ fn verdict_of(refusal: &Refusal) -> Verdict {
         | Refusal::UnknownSet
         | Refusal::Unsupported
         | Refusal::Malformed
-        | Refusal::TooManyExpire { .. } => Verdict::Final,
+        | Refusal::TooManyExpire { .. }
+        | Refusal::Full { .. } => Verdict::Final,
     }
 }
 

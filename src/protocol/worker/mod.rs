@@ -30,6 +30,7 @@ use super::limits::Limits;
 use super::message::{Answer, ReadLevel, Refusal, Registration, Request, ToMeta};
 use super::placement;
 use super::replica::{Context, Numbers, Replica, Wishes};
+use super::space::Space;
 use super::time::Time;
 use super::timing::Timing;
 use super::types::{ClusterId, Expiry, KeySet, LinkId, Member, Revision, WorkerId};
@@ -86,6 +87,8 @@ pub struct Worker {
     wall_ahead_ms: Option<u64>,
     /// Bytes in all windows.
     window_bytes: usize,
+    /// How full this server is; none where nothing is measured.
+    space: Option<Space>,
     numbers: Numbers,
     wishes: Wishes,
     beacon_number: u64,
@@ -117,6 +120,7 @@ impl Worker {
             meta_heard: Time(0),
             wall_ahead_ms: None,
             window_bytes: 0,
+            space: None,
             numbers: Numbers::default(),
             wishes: Wishes::default(),
             beacon_number: 0,
@@ -214,6 +218,7 @@ impl Worker {
             meta_up: self.meta_up,
             window_bytes: self.window_bytes,
             wall: self.wall_ahead_ms.map(|ahead| Expiry(ahead + now.0 / 1_000_000)),
+            level: self.space.map(|space| space.level),
             numbers: &mut self.numbers,
             wishes: &mut self.wishes,
             effects,
@@ -331,7 +336,24 @@ impl Worker {
             effects.push(WorkerEffect::SendMeta { message });
         }
         self.heartbeat_at = now;
+        self.report_space(effects);
         self.with_all(now, effects, |replica, ctx| replica.on_meta_up(ctx));
+    }
+
+    fn on_space(&mut self, now: Time, space: Space, effects: &mut Vec<WorkerEffect>) {
+        let before = self.space.replace(space);
+        self.report_space(effects);
+        if before.map(|it| it.level) != Some(space.level) {
+            self.with_all(now, effects, |replica, ctx| replica.on_own_level(ctx));
+        }
+    }
+
+    /// Tells the metaserver how full this server is.
+    fn report_space(&self, effects: &mut Vec<WorkerEffect>) {
+        let registered = self.worker == WorkerId(0) && self.me.is_some() && self.meta_up;
+        if let Some(space) = self.space.filter(|_| registered) {
+            effects.push(WorkerEffect::SendMeta { message: ToMeta::Space(space) });
+        }
     }
 }
 
@@ -384,6 +406,7 @@ impl Machine for Worker {
                 self.with(set, now, effects, |it, ctx| it.on_chunk_stored(ctx, run, through));
             }
             WorkerInput::WallClock { ahead_ms } => self.wall_ahead_ms = Some(ahead_ms),
+            WorkerInput::Space { space } => self.on_space(now, space, effects),
             WorkerInput::Stop => self.on_stop(now, effects),
         }
         self.want_links(effects);

@@ -96,6 +96,7 @@ impl Worker {
         effects.push(WorkerEffect::ViewChanged { view });
         self.learn_view(now, effects);
         self.end_inheritance();
+        self.report_space(effects);
     }
 
     fn on_refused(&mut self, reason: RegistrationRefusal, effects: &mut Vec<WorkerEffect>) {

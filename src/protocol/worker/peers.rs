@@ -119,7 +119,8 @@ fn set_of(message: &PeerMessage) -> KeySet {
         | PeerMessage::RunLost { set, .. }
         | PeerMessage::RunBase { set, .. }
         | PeerMessage::CopyChanges { set, .. }
-        | PeerMessage::RunExpiries { set, .. } => *set,
+        | PeerMessage::RunExpiries { set, .. }
+        | PeerMessage::Space { set, .. } => *set,
         PeerMessage::Beacon { .. } | PeerMessage::Grant { .. } => KeySet(u16::MAX),
     }
 }

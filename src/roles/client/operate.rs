@@ -75,11 +75,25 @@ pub(super) async fn ask_status(context: &Context, within: Duration) -> Result<St
     }
 }
 
+/// Status and space. A metaserver that knows nothing of space answers without.
+pub(super) async fn ask_overview(
+    context: &Context,
+    within: Duration,
+) -> Result<words::Overview, Failure> {
+    let status = ask_status(context, within).await?;
+    let spaces = match ask(context, MetaRequest::Space, within).await {
+        Ok(MetaAnswer::Space(spaces)) => spaces,
+        Ok(_) => return misfit(),
+        Err(_) => Vec::new(),
+    };
+    Ok(words::Overview { status, spaces })
+}
+
 pub(super) fn status(context: &Context, sets: bool) -> Result<Exit, Failure> {
-    let status = block_on(ask_status(context, context.timeout))?;
+    let overview = block_on(ask_overview(context, context.timeout))?;
     match context.format {
-        Format::Json => report::print(&words::json(&status))?,
-        Format::People => print!("{}", words::table(&status, sets)),
+        Format::Json => report::print(&words::json(&overview))?,
+        Format::People => print!("{}", words::table(&overview, sets)),
     }
     Ok(Exit::Done)
 }

@@ -7,7 +7,23 @@ use serde_json::{Value, json};
 use super::report;
 use crate::protocol::meta::durable::{Recovery, Step};
 use crate::protocol::meta::{ServerState, SetStatus, Status};
+use crate::protocol::space::{Level, Resource, Space};
+use crate::protocol::types::ServerId;
 use crate::protocol::view::SetState;
+
+/// What is shown.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Overview {
+    pub status: Status,
+    /// Of the servers that measure it.
+    pub spaces: Vec<(ServerId, Space)>,
+}
+
+impl Overview {
+    fn space(&self, server: ServerId) -> Option<&Space> {
+        self.spaces.iter().find(|(id, _)| *id == server).map(|(_, space)| space)
+    }
+}
 
 /// Every key set answers and has all its copies.
 pub(super) fn is_ready(status: &Status) -> bool {
@@ -36,21 +52,25 @@ pub(super) fn summary(status: &Status) -> String {
 }
 
 /// The status for people. With `all_sets` every key set has its line.
-pub(super) fn table(status: &Status, all_sets: bool) -> String {
+pub(super) fn table(overview: &Overview, all_sets: bool) -> String {
+    let status = &overview.status;
     let mut text = format!("cluster {}, view {}\n\n", status.cluster, status.version);
-    text.push_str("server  incarnation  state      primary  secondary  learner  process\n");
+    text.push_str(
+        "server  incarnation  state      primary  secondary  learner  process  space used\n",
+    );
     for it in &status.servers {
         // Writing to a string does not fail.
         let _ = writeln!(
             text,
-            "{:<6}  {:<11}  {:<9}  {:>7}  {:>9}  {:>7}  {:>7}",
+            "{:<6}  {:<11}  {:<9}  {:>7}  {:>9}  {:>7}  {:>7}  {}",
             it.id.to_string(),
             it.incarnation.to_string(),
             server_state(it.state),
             it.primary_of,
             it.secondary_of,
             it.learner_of,
-            it.process
+            it.process,
+            overview.space(it.id).map_or("-".to_owned(), space)
         );
     }
     let _ = write!(text, "\n{}\n", summary(status));
@@ -66,6 +86,41 @@ pub(super) fn table(status: &Status, all_sets: bool) -> String {
         status.recoveries.iter().for_each(|it| recovery_line(&mut text, it));
     }
     text
+}
+
+/// How full a server is, in words.
+fn space(it: &Space) -> String {
+    let (of, share) = (resource(it.of), it.per_mille() / 10);
+    let amount = format!("{share}% of {} {of}", bytes(it.capacity));
+    match it.level {
+        Level::Ok => amount,
+        Level::Soft => format!("{amount}, filling up"),
+        Level::High => format!("{amount}, NEARLY FULL: no new copies"),
+        Level::Hard => format!("{amount}, FULL: nothing that grows is stored"),
+    }
+}
+
+/// A size in the largest unit of which there are at least ten.
+fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let unit = (1..UNITS.len()).rev().find(|&unit| count >> (10 * unit) >= 10).unwrap_or(0);
+    format!("{} {}", count >> (10 * unit), UNITS[unit])
+}
+
+fn resource(it: Resource) -> &'static str {
+    match it {
+        Resource::Disk => "disk",
+        Resource::Memory => "memory",
+    }
+}
+
+fn level(it: Level) -> &'static str {
+    match it {
+        Level::Ok => "ok",
+        Level::Soft => "soft",
+        Level::High => "high",
+        Level::Hard => "hard",
+    }
 }
 
 fn set_line(text: &mut String, it: &SetStatus) {
@@ -101,7 +156,8 @@ fn recovery_line(text: &mut String, it: &Recovery) {
 }
 
 /// The status for programs: everything.
-pub(super) fn json(status: &Status) -> Value {
+pub(super) fn json(overview: &Overview) -> Value {
+    let status = &overview.status;
     let servers: Vec<Value> = status
         .servers
         .iter()
@@ -114,6 +170,12 @@ pub(super) fn json(status: &Status) -> Value {
                 "secondary_of": it.secondary_of,
                 "learner_of": it.learner_of,
                 "process": it.process,
+                "space": overview.space(it.id).map(|space| json!({
+                    "level": level(space.level),
+                    "of": resource(space.of),
+                    "used": space.used,
+                    "capacity": space.capacity,
+                })),
             })
         })
         .collect();
@@ -244,12 +306,24 @@ mod tests {
             took_ms: [Some(251), Some(300), None, None],
             dropped: 0,
         });
-        let table = table(&status, true);
-        for part in ["s3 ", "suspected", "4242", "1 LOST", "s2.2", "251 ms", "copies missing"] {
+        let full = Space { level: Level::Hard, of: Resource::Disk, used: 96, capacity: 100 };
+        let overview = Overview { status, spaces: vec![(ServerId(3), full)] };
+        let table = table(&overview, true);
+        for part in [
+            "s3 ",
+            "suspected",
+            "4242",
+            "1 LOST",
+            "s2.2",
+            "251 ms",
+            "96% of 100 B disk, FULL",
+            "copies missing",
+        ] {
             let expected = part != "copies missing";
             assert_eq!(table.contains(part), expected, "{part} in\n{table}");
         }
-        let json = json(&status);
+        let json = json(&overview);
+        assert_eq!(json["servers"][0]["space"]["level"], "hard");
         assert_eq!(json["recoveries"][0]["took_ms"]["copy_primary"], 300);
         assert_eq!((&json["ready"], &json["sets"][1]["state"]), (&false.into(), &"lost".into()));
     }

@@ -12,10 +12,9 @@ use time::OffsetDateTime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::operate::ask_status;
+use super::operate::ask_overview;
 use super::{Context, Failure, Format, status as words};
 use crate::clock;
-use crate::protocol::meta::Status;
 use crate::roles::Exit;
 
 /// How long a picture may wait for the metaserver's answer before it says that there is none.
@@ -58,8 +57,8 @@ async fn show(context: &Context, view: View) -> Result<Exit, Failure> {
     turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         turns.tick().await;
-        let found = match ask_status(context, ANSWER_MAX.min(context.timeout)).await {
-            Ok(status) => Ok(status),
+        let found = match ask_overview(context, ANSWER_MAX.min(context.timeout)).await {
+            Ok(overview) => Ok(overview),
             Err(Failure { exit: Exit::Unavailable | Exit::Refused, words }) => Err(words),
             Err(failure) => return Err(failure),
         };
@@ -82,11 +81,11 @@ fn stamp(at: OffsetDateTime) -> String {
 
 impl View {
     /// What is written for one answer of the metaserver, or for the words why there is none.
-    fn picture(&self, found: &Result<Status, String>, at: &str) -> String {
+    fn picture(&self, found: &Result<words::Overview, String>, at: &str) -> String {
         match self.format {
             Format::Json => {
                 let mut object = match found {
-                    Ok(status) => words::json(status),
+                    Ok(overview) => words::json(overview),
                     Err(words) => json!({ "ready": false, "error": words }),
                 };
                 object["at"] = Value::from(at);
@@ -95,7 +94,7 @@ impl View {
             Format::People => {
                 let every = humantime::format_duration(self.every);
                 let body = match found {
-                    Ok(status) => words::table(status, self.sets),
+                    Ok(overview) => words::table(overview, self.sets),
                     Err(words) => format!("{words}\n"),
                 };
                 let text = format!("{at}, every {every}; Ctrl-C ends\n\n{body}\n");
@@ -117,7 +116,7 @@ mod tests {
 
     use super::*;
 
-    fn picture(format: Format, terminal: bool, found: &Result<Status, String>) -> String {
+    fn picture(format: Format, terminal: bool, found: &Result<words::Overview, String>) -> String {
         let every = Duration::from_millis(500);
         View { format, sets: false, every, terminal }.picture(found, "12:00:00")
     }
@@ -130,7 +129,7 @@ mod tests {
     #[test]
     fn programs_get_one_object_a_line() {
         let away = Err("it is\naway".to_owned());
-        for (found, ready) in [(Ok(Status::default()), false), (away, false)] {
+        for (found, ready) in [(Ok(words::Overview::default()), false), (away, false)] {
             let text = picture(Format::Json, true, &found);
             assert_eq!(text.matches('\n').count(), 1, "{text}");
             let object: Value = serde_json::from_str(&text).expect("JSON");

@@ -188,9 +188,10 @@ impl ClientReader {
                 let view = self.driver.with(|_, shell| shell.view.clone());
                 MetaAnswer::View((*view).clone())
             }
-            MetaRequest::Status | MetaRequest::Revive { .. } | MetaRequest::Fence { .. } => {
-                MetaAnswer::Refused(MetaRefusal::NotMetaserver)
-            }
+            MetaRequest::Status
+            | MetaRequest::Space
+            | MetaRequest::Revive { .. }
+            | MetaRequest::Fence { .. } => MetaAnswer::Refused(MetaRefusal::NotMetaserver),
         };
         let sent = self.connection.send(net::Lane::Control, |buffer, limits| {
             wire::encode_meta_answer(buffer, limits, frame.request, &answer)

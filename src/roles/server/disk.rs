@@ -4,23 +4,32 @@
 //!   worker --batches--> writer: append all that gathered, one sync --Synced--> worker
 //!                          +--> checkpoint: a thread while it lasts --Checkpointed--> worker
 //! ```
+//!
+//! Where the disk is full, what needs more of it waits and is tried again: nothing was written,
+//! and nothing is acknowledged meanwhile.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
 
 use anyhow::{Context, Error, Result};
 use tokio::sync::mpsc as queue;
 
 use crate::protocol::limits::Limits;
+use crate::store::durable::base::BaseError;
 use crate::store::durable::files::Directory;
-use crate::store::durable::log::Log;
+use crate::store::durable::log::{Log, LogError, RESERVE_NAME};
 use crate::store::durable::store::Store;
-use crate::store::durable::{Batch, Checkpoint, DurableEngine, Found};
+use crate::store::durable::{Batch, Checkpoint, DurableEngine, DurableError, Found};
 
 /// Blocks of the store that are kept in memory.
 const CACHE_BYTES: u64 = 128 << 20;
+
+/// How soon what a full disk did not take is tried again.
+const FULL_RETRY: Duration = Duration::from_millis(250);
 
 /// The mark of a folder in which damage was found while it was read.
 const CONDEMNED: &str = "damaged";
@@ -30,6 +39,8 @@ enum Work {
     Write(Batch),
     /// Write this checkpoint, which comes after the batch.
     Checkpoint(Batch, Checkpoint),
+    /// Begin a new file, and write this checkpoint, which comes before it.
+    Cut(Checkpoint),
     /// The log's files below this one are not needed any more.
     Forget(u64),
 }
@@ -54,7 +65,8 @@ impl Disk {
     pub fn start(log: Log, told: queue::UnboundedSender<Told>) -> Result<Disk> {
         let (work, inbox) = mpsc::channel();
         let thread = std::thread::Builder::new().name("log".to_owned());
-        thread.spawn(move || Writer { log, told }.run(&inbox)).context("can not start a thread")?;
+        let writer = Writer { log, told, waiting: VecDeque::new(), full: false };
+        thread.spawn(move || writer.run(&inbox)).context("can not start a thread")?;
         Ok(Disk { work })
     }
 
@@ -79,13 +91,27 @@ impl Disk {
 struct Writer {
     log: Log,
     told: queue::UnboundedSender<Told>,
+    /// What is not done yet.
+    waiting: VecDeque<Work>,
+    /// There was no room for the first of it.
+    full: bool,
 }
 
 impl Writer {
     fn run(mut self, inbox: &mpsc::Receiver<Work>) {
-        while let Ok(first) = inbox.recv() {
-            let gathered = std::iter::once(first).chain(inbox.try_iter());
-            let told = match self.work(gathered) {
+        loop {
+            let next = if self.full {
+                inbox.recv_timeout(FULL_RETRY)
+            } else {
+                inbox.recv().map_err(RecvTimeoutError::from)
+            };
+            match next {
+                Ok(work) => self.waiting.push_back(work),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            self.waiting.extend(inbox.try_iter());
+            let told = match self.work() {
                 Ok(None) => continue,
                 Ok(Some(number)) => Told::Synced(number),
                 Err(error) => Told::Failed(error),
@@ -97,22 +123,32 @@ impl Writer {
         }
     }
 
-    /// Does what gathered; answers the number of the last batch, if there was any.
-    fn work(&mut self, gathered: impl Iterator<Item = Work>) -> Result<Option<u64>> {
+    /// Does what waits, as far as there is room; answers the number of the last batch that is
+    /// durable now, if there was any.
+    fn work(&mut self) -> Result<Option<u64>> {
+        if self.full {
+            self.forget_first()?;
+        }
         let mut last = None;
-        for work in gathered {
+        while let Some(work) = self.waiting.pop_front() {
+            match self.perform(&work) {
+                Ok(number) => last = number.or(last),
+                Err(LogError::Full { file }) => {
+                    if !std::mem::replace(&mut self.full, true) {
+                        tracing::error!(file, "the disk is full: writes wait for room");
+                    }
+                    self.waiting.push_front(work);
+                    break;
+                }
+                Err(error) => return Err(error.into()),
+            }
             match work {
-                Work::Write(batch) => {
-                    self.log.append(&batch.payload)?;
-                    last = Some(batch.number);
-                }
-                Work::Checkpoint(batch, checkpoint) => {
-                    self.log.append(&batch.payload)?;
-                    last = Some(batch.number);
-                    let log_from = self.log.cut()?;
-                    self.start_checkpoint(checkpoint, log_from)?;
-                }
-                Work::Forget(file) => self.log.forget_below(file)?,
+                Work::Checkpoint(_, checkpoint) => self.waiting.push_front(Work::Cut(checkpoint)),
+                Work::Cut(checkpoint) => self.start_checkpoint(checkpoint)?,
+                Work::Write(_) | Work::Forget(_) => {}
+            }
+            if std::mem::take(&mut self.full) {
+                tracing::info!("the disk has room again");
             }
         }
         if last.is_some() {
@@ -121,13 +157,49 @@ impl Writer {
         Ok(last)
     }
 
-    fn start_checkpoint(&self, checkpoint: Checkpoint, log_from: u64) -> Result<()> {
-        let told = self.told.clone();
+    /// What the log needs done for one piece of work; answers the number of a batch that was added.
+    fn perform(&mut self, work: &Work) -> Result<Option<u64>, LogError> {
+        match work {
+            Work::Write(batch) | Work::Checkpoint(batch, _) => {
+                self.log.append(&batch.payload)?;
+                Ok(Some(batch.number))
+            }
+            Work::Cut(_) => self.log.cut().map(|_| None),
+            Work::Forget(file) => self.log.forget_below(*file).map(|()| None),
+        }
+    }
+
+    /// What frees the disk does not wait behind what it has no room for.
+    fn forget_first(&mut self) -> Result<(), LogError> {
+        for work in std::mem::take(&mut self.waiting) {
+            match work {
+                Work::Forget(file) => self.log.forget_below(file)?,
+                work => self.waiting.push_back(work),
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a checkpoint of everything before the log's newest file.
+    fn start_checkpoint(&self, mut checkpoint: Checkpoint) -> Result<()> {
+        let (told, log_from) = (self.told.clone(), self.log.number());
         let thread = std::thread::Builder::new().name("checkpoint".to_owned());
         let write = move || {
-            let outcome = match checkpoint.write(log_from) {
-                Ok(()) => Told::Checkpointed(log_from),
-                Err(error) => Told::Failed(Error::from(error).context("a checkpoint failed")),
+            let mut put_off = false;
+            let outcome = loop {
+                match checkpoint.write(log_from) {
+                    Ok(()) => break Told::Checkpointed(log_from),
+                    // The log keeps everything until it is written.
+                    Err(BaseError::Full(detail)) if !told.is_closed() => {
+                        if !std::mem::replace(&mut put_off, true) {
+                            tracing::error!(detail, "a checkpoint is put off: the disk is full");
+                        }
+                        std::thread::sleep(FULL_RETRY);
+                    }
+                    Err(error) => {
+                        break Told::Failed(Error::from(error).context("a checkpoint failed"));
+                    }
+                }
             };
             // The worker is gone only when the process ends.
             let _ = told.send(outcome);
@@ -147,7 +219,11 @@ pub fn open(folder: &Path, key_sets: u16, limits: &Limits, file_bytes: u64) -> R
         tracing::error!("damage was found; it is put aside, and everything is copied anew");
         discard(folder)?;
     }
-    match open_once(folder, key_sets, limits, file_bytes) {
+    let mut opened = open_once(folder, key_sets, limits, file_bytes);
+    if opened.as_ref().is_err_and(DurableError::is_full) && release_reserve(folder)? {
+        opened = open_once(folder, key_sets, limits, file_bytes);
+    }
+    match opened {
         Err(error) if error.is_damage() => {
             tracing::error!("{error}; it is put aside, and everything is copied anew");
             discard(folder)?;
@@ -163,13 +239,38 @@ fn open_once(
     key_sets: u16,
     limits: &Limits,
     file_bytes: u64,
-) -> Result<Found, crate::store::durable::DurableError> {
+) -> Result<Found, DurableError> {
     let log_folder = folder.join("log");
     let log = Directory::open(&log_folder).map_err(|error| {
         crate::store::durable::log::LogError::Io { file: log_folder.display().to_string(), error }
     })?;
     let store = Arc::new(Store::open(&folder.join("store"), CACHE_BYTES)?);
     DurableEngine::open(Box::new(log), store, key_sets, limits, file_bytes)
+}
+
+/// The same for all workers of the server whose state directory is `state`.
+///
+/// # Errors
+/// The file system refused.
+pub fn release_reserves(state: &Path, workers: usize) -> Result<bool> {
+    let mut released = false;
+    for worker in 0..workers {
+        released |= release_reserve(&state.join(format!("worker-{worker}")))?;
+    }
+    Ok(released)
+}
+
+/// Lets go of the room that was kept for a start on a full disk; true = there was some.
+fn release_reserve(folder: &Path) -> Result<bool> {
+    let reserve = folder.join("log").join(RESERVE_NAME);
+    match std::fs::remove_file(&reserve) {
+        Ok(()) => {
+            tracing::error!("the disk is full: starting with the room that was kept for that");
+            Ok(true)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("can not remove {}", reserve.display())),
+    }
 }
 
 /// Marks what a worker keeps as damaged: the next start puts it aside, whatever it finds.

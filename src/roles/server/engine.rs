@@ -11,6 +11,9 @@ use crate::protocol::worker::Worker;
 use crate::store::durable::DurableEngine;
 use crate::store::{ChunkRange, Engine as _, MemoryEngine};
 
+/// What a record takes in memory beside its key and value, about.
+const RECORD_BYTES: u64 = 64;
+
 /// Where a worker's records are.
 pub enum Engine {
     Memory(MemoryEngine),
@@ -39,6 +42,17 @@ impl Engine {
         match self {
             Engine::Memory(engine) => engine.look_over(keys),
             Engine::Durable(..) => {}
+        }
+    }
+
+    /// What an engine in memory takes; 0 for one that is on the disk.
+    pub fn memory_bytes(&self) -> u64 {
+        match self {
+            Engine::Memory(engine) => {
+                let stats = engine.stats();
+                stats.bytes + stats.keys * RECORD_BYTES
+            }
+            Engine::Durable(..) => 0,
         }
     }
 

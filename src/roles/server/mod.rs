@@ -14,6 +14,7 @@ mod disk;
 mod engine;
 mod memory;
 mod shell;
+mod space;
 mod turn;
 mod worker;
 
@@ -33,6 +34,7 @@ use crate::protocol::timing::Timing;
 use crate::protocol::types::{ClusterId, Epoch, Incarnation, KeySet, Member, ServerId, WorkerId};
 use crate::protocol::view::View;
 use crate::store::durable::CHECKPOINT_FILES;
+use crate::store::durable::log::is_full;
 
 /// What all workers of a process share, read-only.
 pub(super) struct Plan {
@@ -42,6 +44,7 @@ pub(super) struct Plan {
     pub engine: Engine,
     /// Of a durable engine's log.
     pub log_file_bytes: u64,
+    pub gauge: space::Gauge,
     pub timing: Timing,
     pub limits: Limits,
     pub meta: std::net::SocketAddr,
@@ -173,7 +176,7 @@ impl Main {
                 known.join(", ")
             );
         };
-        let state = StateDir::lock(&server.state)?;
+        let state = lock(server)?;
         let plan = Arc::new(plan(config, server, &state, process)?);
         let workers = Workers::start(&plan, reports, start)?;
         let (found, waiting) = (BTreeMap::new(), server.workers.len());
@@ -257,6 +260,18 @@ fn past(
     }
 }
 
+/// Takes the state directory; on a full disk with the room that was kept for a start.
+fn lock(server: &ServerConfig) -> Result<StateDir> {
+    match StateDir::lock(&server.state) {
+        Err(StateError::Io { error, .. })
+            if is_full(&error) && disk::release_reserves(&server.state, server.workers.len())? =>
+        {
+            Ok(StateDir::lock(&server.state)?)
+        }
+        locked => Ok(locked?),
+    }
+}
+
 fn plan(
     config: &ClusterConfig,
     server: &ServerConfig,
@@ -281,12 +296,15 @@ fn plan(
         inherits: None,
         process,
     };
+    let gauge = space::Gauge::new(config, server);
+    let file_bytes = u64::from(config.checkpoint_log()) / CHECKPOINT_FILES;
     Ok(Plan {
         server: server.clone(),
         cluster_name: config.name().to_owned(),
         key_sets: config.key_sets(),
         engine: config.engine(),
-        log_file_bytes: u64::from(config.checkpoint_log()) / CHECKPOINT_FILES,
+        log_file_bytes: gauge.log_file_bytes(file_bytes),
+        gauge,
         timing: config.timing(),
         limits,
         meta: config.meta().advertise,

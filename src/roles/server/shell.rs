@@ -116,6 +116,11 @@ impl ServerShell {
         self.engine.look_over(keys);
     }
 
+    /// What the engine holds in memory, where that is all it has.
+    pub fn memory_bytes(&self) -> u64 {
+        self.engine.memory_bytes()
+    }
+
     fn report(&self, report: Report) {
         // The main thread is gone only when the process ends.
         let _ = self.reports.send(report);

@@ -13,7 +13,7 @@ use super::dial;
 use super::disk::Told;
 use super::memory::Memory;
 use super::shell::ServerShell;
-use super::{Plan, Report, Reports};
+use super::{Plan, Report, Reports, space};
 use crate::clock;
 use crate::driver::{Handle, Ticks};
 use crate::net::{Endpoint, EndpointOptions};
@@ -145,6 +145,7 @@ async fn serve(body: Body) -> Result<()> {
         spawn_local(hear_disk(driver.clone(), told));
     }
     spawn_local(dial::keep_control_link(driver.clone(), plan.clone(), endpoint.clone(), worker));
+    spawn_local(space::watch(driver.clone(), plan.clone(), worker));
     let doorman = Rc::new(Doorman::new(driver.clone()));
     let listener = endpoint.clone();
     spawn_local(async move { listener.serve(doorman).await });

@@ -17,6 +17,8 @@ pub enum BaseError {
     InUse,
     /// The disk or the system refused.
     Io(String),
+    /// There is no room. What was there before still is.
+    Full(String),
 }
 
 impl fmt::Display for BaseError {
@@ -29,6 +31,7 @@ impl fmt::Display for BaseError {
             ),
             BaseError::InUse => f.write_str("the store is in use by another process"),
             BaseError::Io(detail) => write!(f, "the store can not be read or written: {detail}"),
+            BaseError::Full(detail) => write!(f, "there is no room for the store: {detail}"),
         }
     }
 }
@@ -62,6 +65,7 @@ pub trait Base: Send + Sync {
     /// What the last checkpoint said beside the records.
     fn meta(&self) -> Result<Meta, BaseError>;
 
-    /// Makes changes and meta durable, in full or not at all.
+    /// Makes changes and meta durable, in full or not at all. Where there is no room it may be
+    /// asked again.
     fn checkpoint(&self, changes: &Overlay, meta: &Meta) -> Result<(), BaseError>;
 }

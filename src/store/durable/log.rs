@@ -9,10 +9,11 @@
 //!   frame    mark, length and its own check, checksum, payload, end mark
 //! ```
 //!
-//! A file has its space and its header on the disk before it gets its name. A frame is a batch: it
-//! is found again in full or not at all. Only the end of the newest file may be torn, because
-//! each file says where the one before it ended; a log that is opened begins a new file, so that
-//! nothing is ever written over.
+//! A file has its space and its header on the disk before it gets its name. The space of the next
+//! one is taken ahead, so that a disk that others have filled still takes what frees it. A frame is
+//! a batch: it is found again in full or not at all. Only the end of the newest file may be torn,
+//! because each file says where the one before it ended; a log that is opened begins a new file, so
+//! that nothing is ever written over.
 //!
 //! What a crash tore and what went bad later look different. Of a torn frame whole sectors are
 //! missing, or its end; those are still zeros. A frame of which nothing is missing and whose
@@ -44,6 +45,11 @@ const SECTOR_BYTES: usize = 512;
 
 const NEW_NAME: &str = "next.log.new";
 
+/// A file that only holds space, which a start on a full disk lets go of: a little more than a file
+/// of the log, for what else is written then.
+pub const RESERVE_NAME: &str = "reserve";
+const RESERVE_SLACK: u64 = 256 << 10;
+
 /// Why a log can not be read.
 #[derive(Debug)]
 pub enum LogError {
@@ -61,6 +67,11 @@ pub enum LogError {
         file: String,
         error: io::Error,
     },
+    /// There is no room for the next file. Nothing was written: once there is, the same may be
+    /// asked again.
+    Full {
+        file: String,
+    },
 }
 
 impl fmt::Display for LogError {
@@ -75,6 +86,7 @@ impl fmt::Display for LogError {
                  start the version of the program that wrote it"
             ),
             LogError::Io { file, error } => write!(f, "the log file {file}: {error}"),
+            LogError::Full { file } => write!(f, "there is no room for the log file {file}"),
         }
     }
 }
@@ -93,6 +105,10 @@ pub struct Log {
     bytes: u64,
     /// The files before it that are still there, oldest first.
     files: VecDeque<u64>,
+    /// The next file, as far as it can be made ahead.
+    spare: Option<Box<dyn LogFile>>,
+    /// The reserve has its space.
+    reserved: bool,
     file_bytes: u64,
 }
 
@@ -109,7 +125,9 @@ impl Log {
         file_bytes: u64,
         mut found: impl FnMut(&[u8]) -> Result<(), String>,
     ) -> Result<Log, LogError> {
-        let numbers = numbers(&*folder)?;
+        let names = folder.names().map_err(|error| io_error("(its folder)", error))?;
+        let reserved = names.iter().any(|name| name == RESERVE_NAME);
+        let numbers = numbers(&names);
         let kept: Vec<u64> = numbers.iter().copied().filter(|&it| it >= from).collect();
         check_complete(&kept, from)?;
         let read = |&number: &u64| {
@@ -127,10 +145,12 @@ impl Log {
             end = replay(&name, number, &bytes, until, &mut found)?;
         }
         let number = kept.last().map_or(from, |last| last + 1);
-        let file = begin(&*folder, number, end, file_bytes)?;
+        let file = begin(&*folder, number, end, file_bytes, None)?;
         let end = HEADER_BYTES as u64;
-        let files = numbers.into();
-        Ok(Log { folder, file, number, end, bytes: file_bytes, files, file_bytes })
+        let (files, bytes, spare) = (numbers.into(), file_bytes, None);
+        let mut log = Log { folder, file, number, end, bytes, files, spare, reserved, file_bytes };
+        log.take_space_ahead()?;
+        Ok(log)
     }
 
     /// The number of the file that is written to.
@@ -142,7 +162,8 @@ impl Log {
     /// Adds a frame; it is durable after `sync`.
     ///
     /// # Errors
-    /// The disk refused; the log must not be used any more.
+    /// There is no room, and nothing was added; or the disk refused, and the log must not be used
+    /// any more.
     pub fn append(&mut self, payload: &[u8]) -> Result<(), LogError> {
         let length = u32::try_from(payload.len()).expect("a batch is bounded by the windows");
         let needed = (FRAME_HEAD_BYTES + payload.len() + 1) as u64;
@@ -190,7 +211,7 @@ impl Log {
             self.folder.remove(&name).map_err(|error| io_error(&name, error))?;
             self.files.pop_front();
         }
-        Ok(())
+        self.take_space_ahead()
     }
 
     /// Bytes in the files that are there.
@@ -202,11 +223,28 @@ impl Log {
     fn roll(&mut self, needed: u64) -> Result<(), LogError> {
         self.sync()?;
         let bytes = self.file_bytes.max(HEADER_BYTES as u64 + needed);
-        self.file = begin(&*self.folder, self.number + 1, self.end, bytes)?;
+        let spare = self.spare.take().filter(|_| bytes == self.file_bytes);
+        self.file = begin(&*self.folder, self.number + 1, self.end, bytes, spare)?;
         self.files.push_back(self.number);
         self.number += 1;
         self.end = HEADER_BYTES as u64;
         self.bytes = bytes;
+        self.take_space_ahead()
+    }
+
+    /// Has the space of the next file ready, and that of the reserve, as far as there is room.
+    fn take_space_ahead(&mut self) -> Result<(), LogError> {
+        let create = |name, bytes| match self.folder.create(name, bytes) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if is_full(&error) => Ok(None),
+            Err(error) => Err(io_error(name, error)),
+        };
+        if self.spare.is_none() {
+            self.spare = create(NEW_NAME, self.file_bytes)?;
+        }
+        if !self.reserved {
+            self.reserved = create(RESERVE_NAME, self.file_bytes + RESERVE_SLACK)?.is_some();
+        }
         Ok(())
     }
 }
@@ -219,6 +257,11 @@ fn io_error(file: &str, error: io::Error) -> LogError {
     LogError::Io { file: file.to_owned(), error }
 }
 
+/// Whether the disk, or what this user may take of it, has no room.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 fn damaged(file: &str, detail: impl Into<String>) -> LogError {
     LogError::Damaged { file: file.to_owned(), detail: detail.into() }
 }
@@ -229,8 +272,7 @@ fn checksum(number: u64, offset: u64, payload: &[u8]) -> u64 {
 }
 
 /// The numbers of the log's files, ascending.
-fn numbers(folder: &dyn Folder) -> Result<Vec<u64>, LogError> {
-    let names = folder.names().map_err(|error| io_error("(its folder)", error))?;
+fn numbers(names: &[String]) -> Vec<u64> {
     let mut numbers: Vec<u64> = names
         .iter()
         .filter_map(|name| name.strip_suffix(".log"))
@@ -238,7 +280,7 @@ fn numbers(folder: &dyn Folder) -> Result<Vec<u64>, LogError> {
         .filter_map(|digits| u64::from_str_radix(digits, 16).ok())
         .collect();
     numbers.sort_unstable();
-    Ok(numbers)
+    numbers
 }
 
 /// From `from` on no file may be missing; a log that was never written to has none.
@@ -252,22 +294,30 @@ fn check_complete(kept: &[u64], from: u64) -> Result<(), LogError> {
     missing.map_or(Ok(()), |number| Err(damaged(&name_of(number), "it is missing")))
 }
 
-/// Makes the file with its header durable under its name.
+/// Makes the file with its header durable under its name, out of `spare` or anew. Nothing was
+/// written to it before, so that it may be made again if there was no room.
 fn begin(
     folder: &dyn Folder,
     number: u64,
     end_before: u64,
     bytes: u64,
+    spare: Option<Box<dyn LogFile>>,
 ) -> Result<Box<dyn LogFile>, LogError> {
     let make = || {
-        let mut file = folder.create(NEW_NAME, bytes)?;
+        let mut file = match spare {
+            Some(spare) => spare,
+            None => folder.create(NEW_NAME, bytes)?,
+        };
         file.write_at(0, &header(number, end_before))?;
         file.sync()?;
         folder.rename(NEW_NAME, &name_of(number))?;
         folder.sync()?;
         Ok(file)
     };
-    make().map_err(|error| io_error(&name_of(number), error))
+    make().map_err(|error| match error {
+        error if is_full(&error) => LogError::Full { file: name_of(number) },
+        error => io_error(&name_of(number), error),
+    })
 }
 
 fn header(number: u64, end_before: u64) -> [u8; HEADER_BYTES] {

@@ -75,6 +75,15 @@ impl DurableError {
             DurableError::Log(LogError::Damaged { .. }) | DurableError::Base(BaseError::Damaged(_))
         )
     }
+
+    /// There is no room to open it; nothing was changed.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(
+            self,
+            DurableError::Log(LogError::Full { .. }) | DurableError::Base(BaseError::Full(_))
+        )
+    }
 }
 
 impl From<LogError> for DurableError {
@@ -328,8 +337,9 @@ impl Checkpoint {
     /// Writes the checkpoint; the log from file `log_from` on comes after it. This takes long.
     ///
     /// # Errors
-    /// The disk refused; the last checkpoint is still there.
-    pub fn write(mut self, log_from: u64) -> Result<(), BaseError> {
+    /// The disk refused; the last checkpoint is still there. Where it has no room, it may be
+    /// written again later.
+    pub fn write(&mut self, log_from: u64) -> Result<(), BaseError> {
         self.meta.log_from = log_from;
         self.base.checkpoint(&self.changes, &self.meta)
     }

@@ -10,9 +10,14 @@
 //! visible together, without `fjall`'s own journal. Rows of all kinds share a keyspace because an
 //! ingestion is whole within one only. Every block has a checksum, which is looked at whenever the
 //! block is read.
+//!
+//! What an ingestion wrote before the disk was full stays until the store is opened again, and a
+//! merge that found no room leaves it shut for writes. So a checkpoint for which there is no room
+//! opens the store anew: what was there before it is what a restart would find.
 
 use std::ops::Bound;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
 
 use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
@@ -45,6 +50,14 @@ struct Head {
 
 /// A store on the disk.
 pub struct Store {
+    path: PathBuf,
+    cache_bytes: u64,
+    /// None = it could not be opened again, for there was no room.
+    tables: RwLock<Option<Tables>>,
+}
+
+/// The library's store.
+struct Tables {
     database: Database,
     rows: Keyspace,
 }
@@ -56,6 +69,73 @@ impl Store {
     /// # Errors
     /// It is not what was written, or can not be read.
     pub fn open(path: &Path, cache_bytes: u64) -> Result<Store, BaseError> {
+        let tables = RwLock::new(Some(Tables::open(path, cache_bytes)?));
+        Ok(Store { path: path.to_path_buf(), cache_bytes, tables })
+    }
+
+    /// Bytes on the disk.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.with(|tables| Ok(tables.rows.disk_space())).unwrap_or_default()
+    }
+
+    fn with<R>(&self, act: impl FnOnce(&Tables) -> Result<R, BaseError>) -> Result<R, BaseError> {
+        let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
+        match &*tables {
+            Some(tables) => act(tables),
+            None => Err(BaseError::Full("it can not be opened again".to_owned())),
+        }
+    }
+
+    /// Closes the store and opens it again.
+    fn reopen(&self) -> Result<(), BaseError> {
+        let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
+        drop(tables.take());
+        *tables = Some(Tables::open(&self.path, self.cache_bytes)?);
+        Ok(())
+    }
+}
+
+impl Base for Store {
+    fn get(&self, set: KeySet, key: &[u8]) -> Result<Option<(Value, Revision)>, BaseError> {
+        self.with(|tables| tables.get(set, key))
+    }
+
+    fn range(
+        &self,
+        set: KeySet,
+        from: Bound<&[u8]>,
+        items_max: usize,
+    ) -> Result<Vec<Record>, BaseError> {
+        self.with(|tables| tables.range(set, from, items_max))
+    }
+
+    fn meta(&self) -> Result<Meta, BaseError> {
+        self.with(Tables::meta)
+    }
+
+    fn checkpoint(&self, changes: &Overlay, meta: &Meta) -> Result<(), BaseError> {
+        let is_open = self.tables.read().unwrap_or_else(PoisonError::into_inner).is_some();
+        let sound = if is_open { self.with(Tables::persist).map(|()| true) } else { Ok(false) };
+        match sound {
+            Ok(true) => {}
+            Err(error @ BaseError::Damaged(_)) => return Err(error),
+            Ok(false) | Err(_) => {
+                // A merge failed in the background: a restart would do no more than this.
+                self.reopen()?;
+                self.with(Tables::persist)?;
+            }
+        }
+        let written = self.with(|tables| tables.checkpoint(changes, meta));
+        if let Err(BaseError::Full(_)) = written {
+            self.reopen()?;
+        }
+        written
+    }
+}
+
+impl Tables {
+    fn open(path: &Path, cache_bytes: u64) -> Result<Tables, BaseError> {
         let builder = Database::builder(path).cache_size(cache_bytes).worker_threads(THREADS);
         let database = builder.open().map_err(|error| match outside(error) {
             BaseError::Foreign(_) if !has_mark(path) => {
@@ -64,17 +144,14 @@ impl Store {
             error => error,
         })?;
         let rows = database.keyspace("rows", KeyspaceCreateOptions::default).map_err(outside)?;
-        Ok(Store { database, rows })
+        Ok(Tables { database, rows })
     }
 
-    /// Bytes on the disk.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        self.rows.disk_space()
+    /// An ingestion does not look whether an earlier write or merge failed; this does.
+    fn persist(&self) -> Result<(), BaseError> {
+        self.database.persist(PersistMode::SyncData).map_err(|error| self.cause(error))
     }
-}
 
-impl Base for Store {
     fn get(&self, set: KeySet, key: &[u8]) -> Result<Option<(Value, Revision)>, BaseError> {
         let found = self.rows.get(row_key(set, key)).map_err(outside)?;
         found.map(|stored| decode(set, &stored)).transpose()
@@ -123,8 +200,6 @@ impl Base for Store {
     }
 
     fn checkpoint(&self, changes: &Overlay, meta: &Meta) -> Result<(), BaseError> {
-        // An ingestion does not look whether an earlier write or merge failed; this does.
-        self.database.persist(PersistMode::SyncData).map_err(|error| self.cause(error))?;
         let mut rows = self.rows.start_ingestion().map_err(outside)?;
         let mut write = |key: Vec<u8>, value: Option<&[u8]>| {
             let written = match value {
@@ -146,9 +221,7 @@ impl Base for Store {
         }
         rows.finish().map_err(outside)
     }
-}
 
-impl Store {
     /// A merge that fails keeps its reason to itself. If that was damage, reading everything meets
     /// it again; without this, a server would end and start again for ever.
     fn cause(&self, error: fjall::Error) -> BaseError {
@@ -189,14 +262,14 @@ impl Store {
 
 /// The keys of a key set that was cleared, ascending.
 struct Outdated<'a> {
-    store: &'a Store,
+    store: &'a Tables,
     set: KeySet,
     found: std::iter::Peekable<std::vec::IntoIter<Record>>,
     from: Option<Bound<Bytes>>,
 }
 
 impl Outdated<'_> {
-    fn new(store: &Store, set: KeySet, void: bool) -> Outdated<'_> {
+    fn new(store: &Tables, set: KeySet, void: bool) -> Outdated<'_> {
         let found = Vec::new().into_iter().peekable();
         Outdated { store, set, found, from: void.then_some(Bound::Unbounded) }
     }
@@ -276,6 +349,9 @@ fn io(error: std::io::Error) -> BaseError {
     match error.kind() {
         std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof => {
             BaseError::Damaged(error.to_string())
+        }
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+            BaseError::Full(error.to_string())
         }
         _ => BaseError::Io(error.to_string()),
     }

@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use crate::protocol::message::*;
 use crate::protocol::meta::durable::{Recovery, Step};
 use crate::protocol::meta::{ServerState, ServerStatus, SetStatus, Status};
+use crate::protocol::space::{Level, Resource, Space};
 use crate::protocol::time::{Span, Time};
 use crate::protocol::types::*;
 use crate::protocol::view::{Resignation, ServerEntry, SetEntry, SetState, Update, View};
@@ -72,6 +73,9 @@ const EPOCH: Epoch = Epoch(7);
 const POSITION: Position = Position { loss_epoch: LossEpoch(1), epoch: EPOCH, op: Op(1_000) };
 
 const REVISION: Revision = Revision { loss_epoch: LossEpoch(1), op: Op(999) };
+
+const SPACE: Space =
+    Space { level: Level::High, of: Resource::Memory, used: 93_000, capacity: 100_000 };
 
 const ASK: LeaseAsk = LeaseAsk { sent: Time(123_456_789), lease: Span(150_000_000) };
 
@@ -294,6 +298,7 @@ fn differences() -> Vec<(&'static str, PeerMessage)> {
                 keys: vec![(bytes("x"), Expiry(1_795_000_000_000))],
             },
         ),
+        ("peer.space", PeerMessage::Space { set, level: Level::Hard }),
     ]
 }
 
@@ -339,6 +344,7 @@ fn to_metas() -> Vec<(&'static str, ToMeta)> {
         ("to_meta.resigned", ToMeta::Resigned { set, epoch, member: member(1) }),
         ("to_meta.leaving", ToMeta::Leaving),
         ("to_meta.left", ToMeta::Left),
+        ("to_meta.space", ToMeta::Space(SPACE)),
     ]
 }
 
@@ -391,6 +397,7 @@ fn meta_requests() -> Vec<(&'static str, MetaRequest)> {
         ("meta_request.status", MetaRequest::Status),
         ("meta_request.revive", MetaRequest::Revive { sets: vec![SET] }),
         ("meta_request.fence", MetaRequest::Fence { member: member(2) }),
+        ("meta_request.space", MetaRequest::Space),
     ]
 }
 
@@ -445,5 +452,6 @@ fn meta_answers() -> Vec<(&'static str, MetaAnswer)> {
         ("meta_answer.not_metaserver", refused(MetaRefusal::NotMetaserver)),
         ("meta_answer.unborn", refused(MetaRefusal::Unborn)),
         ("meta_answer.busy", refused(MetaRefusal::Busy)),
+        ("meta_answer.space", MetaAnswer::Space(vec![(ServerId(1), SPACE)])),
     ]
 }

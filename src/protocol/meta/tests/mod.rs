@@ -9,4 +9,5 @@ mod copies;
 mod durability;
 mod failures;
 mod registering;
+mod space;
 mod stopping;

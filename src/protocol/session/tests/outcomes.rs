@@ -85,6 +85,7 @@ fn final_refusals_end_a_call_at_once() {
         Refusal::UnknownSet,
         Refusal::Unsupported,
         Refusal::Malformed,
+        Refusal::Full { server: ServerId(2) },
     ] {
         let mut bench = Bench::connected();
         let (_, sent) = bench.send(put());

@@ -3,6 +3,7 @@
 
 mod heirs;
 mod lifetimes;
+mod space;
 
 use bytes::Bytes;
 

@@ -1,6 +1,7 @@
 //! A store that writes all of itself at every checkpoint, on a disk that loses what is not synced.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::ops::Bound;
 use std::sync::{Mutex, PoisonError};
 
@@ -75,7 +76,7 @@ impl Base for TornBase {
 
     fn checkpoint(&self, changes: &Overlay, meta: &Meta) -> Result<(), BaseError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let records = &mut state.0;
+        let records = &mut state.0.clone();
         for (set, changes) in changes.sets() {
             if changes.void {
                 records.retain(|&(it, _), _| it != set.0);
@@ -93,7 +94,6 @@ impl Base for TornBase {
         let encoded = (&*records, meta.log_from, meta.identity, &meta.sets);
         let encoded = postcard::to_stdvec(&encoded).expect("it always encodes, into memory");
         let sum = xxhash_rust::xxh3::xxh3_64(&encoded).to_le_bytes();
-        state.1 = meta.clone();
         let bytes = [&sum[..], &encoded].concat();
         let write = || {
             let mut file = self.disk.create(NAME_NEW, bytes.len() as u64)?;
@@ -102,6 +102,11 @@ impl Base for TornBase {
             self.disk.rename(NAME_NEW, NAME)?;
             Folder::sync(&self.disk)
         };
-        write().map_err(|error| BaseError::Io(error.to_string()))
+        write().map_err(|error| match error.kind() {
+            io::ErrorKind::StorageFull => BaseError::Full(error.to_string()),
+            _ => BaseError::Io(error.to_string()),
+        })?;
+        *state = (std::mem::take(records), meta.clone());
+        Ok(())
     }
 }

@@ -10,15 +10,17 @@ mod base;
 mod model;
 mod torn;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use self::base::TornBase;
 use self::model::{Generator, KINDS, KINDS_WITHOUT_CHANGES, Model};
 use self::torn::Torn;
+use super::base::BaseError;
 use super::files::Directory;
-use super::log::Log;
+use super::log::{Log, LogError};
 use super::store::Store;
-use super::{Checkpoint, DurableEngine, Found};
+use super::{Batch, Checkpoint, DurableEngine, Found};
 use crate::protocol::effect::WorkerEffect;
 use crate::protocol::limits::Limits;
 use crate::protocol::types::Incarnation;
@@ -57,21 +59,54 @@ struct Life {
     /// Effects that are known to be durable.
     synced: usize,
     checkpoint: Option<(Checkpoint, u64)>,
+    /// What there is no room for yet.
+    held: VecDeque<Held>,
+}
+
+/// Work of the log, in its order.
+enum Held {
+    /// With the number of effects up to its end.
+    Batch(Batch, usize),
+    Cut(Checkpoint),
 }
 
 impl Life {
     fn of(engine: DurableEngine, log: Log) -> Life {
-        let (effects, written) = (Vec::new(), Vec::new());
-        Life { engine, log, effects, written, synced: 0, checkpoint: None }
+        let (effects, written, held) = (Vec::new(), Vec::new(), VecDeque::new());
+        Life { engine, log, effects, written, synced: 0, checkpoint: None, held }
     }
 
-    fn write_batch(&mut self, batch: &super::Batch) {
-        self.log.append(&batch.payload).expect("this disk refuses nothing");
-        self.written.push(self.effects.len());
+    fn write_batch(&mut self, batch: Batch) {
+        self.held.push_back(Held::Batch(batch, self.effects.len()));
+        self.write_held();
+    }
+
+    /// Does what waits, as far as there is room.
+    fn write_held(&mut self) {
+        while let Some(held) = self.held.pop_front() {
+            let done = match &held {
+                Held::Batch(batch, _) => self.log.append(&batch.payload).map(|()| 0),
+                Held::Cut(_) => self.log.cut(),
+            };
+            match (done, held) {
+                (Err(LogError::Full { .. }), held) => return self.held.push_front(held),
+                (Err(error), _) => panic!("this disk refuses nothing else: {error}"),
+                (Ok(_), Held::Batch(_, point)) => self.written.push(point),
+                (Ok(from), Held::Cut(checkpoint)) => {
+                    self.synced = self.written.last().copied().unwrap_or(0);
+                    self.checkpoint = Some((checkpoint, from));
+                }
+            }
+        }
+    }
+
+    fn is_cutting(&self) -> bool {
+        self.held.iter().any(|it| matches!(it, Held::Cut(_)))
     }
 
     /// Does one thing that a worker's threads may do now.
     fn step(&mut self, dice: &mut Dice, generator: &mut Generator, all: &mut Model) {
+        self.write_held();
         match dice.below(12) {
             0..=6 => {
                 let effect = generator.effect(dice);
@@ -81,7 +116,7 @@ impl Life {
             }
             7 | 8 => {
                 if let Some(batch) = self.engine.next_batch() {
-                    self.write_batch(&batch);
+                    self.write_batch(batch);
                 }
             }
             9 => {
@@ -90,16 +125,19 @@ impl Life {
                 let batches = self.written.len() as u64;
                 self.engine.synced(batches).for_each(drop);
             }
-            10 if self.checkpoint.is_none() => {
+            10 if self.checkpoint.is_none() && !self.is_cutting() => {
                 let (batch, checkpoint) = self.engine.begin_checkpoint(all.inheritances());
-                self.write_batch(&batch);
-                let from = self.log.cut().expect("this disk refuses nothing");
-                self.synced = self.effects.len();
-                self.checkpoint = Some((checkpoint, from));
+                self.write_batch(batch);
+                self.held.push_back(Held::Cut(checkpoint));
+                self.write_held();
             }
             _ => {
-                if let Some((checkpoint, from)) = self.checkpoint.take() {
-                    checkpoint.write(from).expect("this disk refuses nothing");
+                if let Some((mut checkpoint, from)) = self.checkpoint.take() {
+                    if let Err(error) = checkpoint.write(from) {
+                        assert!(matches!(error, BaseError::Full(_)), "{error}");
+                        self.checkpoint = Some((checkpoint, from));
+                        return;
+                    }
                     let below = self.engine.end_checkpoint(from);
                     self.log.forget_below(below).expect("this disk refuses nothing");
                 }
@@ -108,14 +146,27 @@ impl Life {
     }
 }
 
+/// What is wrong with the disk.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Kind {
+    Honest,
+    /// Its syncs do nothing.
+    Lying,
+    /// Now and then it has no room.
+    Filling,
+}
+
 /// Lives of one worker, each ended by a power cut. An error says what was found and is no prefix.
-fn lives(seed: u64, lying: bool, kinds: u64) -> Result<(), String> {
+fn lives(seed: u64, kind: Kind, kinds: u64) -> Result<(), String> {
     let mut dice = Dice(seed);
+    // Apart, so that lives of all kinds have the same course otherwise.
+    let mut room = Dice(!seed);
     let disk = Torn::default();
     let mut known = Model::new(KEY_SETS);
     let mut effects: Vec<WorkerEffect> = Vec::new();
     let mut points = vec![0];
     for life in 0..4 {
+        disk.fill(false);
         let found = open(&disk)?;
         let mut candidates = vec![known.clone()];
         let mut done = 0;
@@ -126,7 +177,7 @@ fn lives(seed: u64, lying: bool, kinds: u64) -> Result<(), String> {
         }
         let matching = candidates.into_iter().rev().find(|it| it.is_found(&found));
         known = matching.ok_or_else(|| format!("life {life}: no prefix explains what is found"))?;
-        if lying {
+        if kind == Kind::Lying {
             disk.lie();
         }
         let mut all = known.clone();
@@ -136,6 +187,9 @@ fn lives(seed: u64, lying: bool, kinds: u64) -> Result<(), String> {
         engine.become_incarnation(incarnation);
         let mut run = Life::of(engine, log);
         for _ in 0..dice.below(120) {
+            if kind == Kind::Filling && room.below(8) == 0 {
+                disk.fill(room.below(3) > 0);
+            }
             run.step(&mut dice, &mut generator, &mut all);
         }
         let Life { effects: told, written, synced, .. } = run;
@@ -160,7 +214,14 @@ fn wanted(usual: u64) -> u64 {
 #[test]
 fn what_was_synced_outlives_power_cuts() {
     for seed in 0..wanted(400) / 4 {
-        lives(seed, false, KINDS).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        lives(seed, Kind::Honest, KINDS).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    }
+}
+
+#[test]
+fn a_disk_that_is_full_now_and_then_loses_nothing() {
+    for seed in 0..wanted(400) / 4 {
+        lives(seed, Kind::Filling, KINDS).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
     }
 }
 
@@ -168,12 +229,13 @@ fn what_was_synced_outlives_power_cuts() {
 /// chunks must not undo.
 #[test]
 fn what_once_broke_does_no_more() {
-    lives(574, false, KINDS_WITHOUT_CHANGES).unwrap_or_else(|error| panic!("seed 574: {error}"));
+    lives(574, Kind::Honest, KINDS_WITHOUT_CHANGES)
+        .unwrap_or_else(|error| panic!("seed 574: {error}"));
 }
 
 #[test]
 fn syncs_that_do_nothing_are_found_out() {
-    let found_out = (0..40).filter(|&seed| lives(seed, true, KINDS).is_err()).count();
+    let found_out = (0..40).filter(|&seed| lives(seed, Kind::Lying, KINDS).is_err()).count();
     assert!(found_out > 20, "only {found_out} of 40 lying disks were found out");
 }
 
@@ -191,7 +253,7 @@ fn what_went_bad_is_never_served() {
             run.step(&mut dice, &mut generator, &mut all);
         }
         let batch = run.engine.take_batch();
-        run.write_batch(&batch);
+        run.write_batch(batch);
         run.log.sync().expect("this disk refuses nothing");
         drop(run);
         let place = disk.flip(&mut dice);
@@ -227,8 +289,41 @@ fn store_and_model_agree() {
             run.step(&mut dice, &mut generator, &mut all);
         }
         let batch = run.engine.take_batch();
-        run.write_batch(&batch);
+        run.write_batch(batch);
         run.log.sync().expect("this disk refuses nothing");
     }
     std::fs::remove_dir_all(&place).expect("the folder is there");
+}
+
+/// What a full disk does not take is refused whole, after the space that was taken ahead, and goes
+/// in once there is room.
+#[test]
+fn a_full_disk_takes_what_there_is_space_for() {
+    let disk = Torn::default();
+    let open = || {
+        let mut found = Vec::new();
+        let log = Log::open(Box::new(disk.clone()), 1, FILE_BYTES, |payload| {
+            found.push(payload.to_vec());
+            Ok(())
+        });
+        (log.expect("it is what was written"), found)
+    };
+    let (mut log, _) = open();
+    disk.fill(true);
+    let mut taken = Vec::new();
+    let refused = loop {
+        let payload = vec![taken.len() as u8; 1_000];
+        match log.append(&payload) {
+            Ok(()) => taken.push(payload),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(refused, LogError::Full { .. }), "{refused}");
+    assert_eq!(log.number(), 2, "the second file had its space");
+    assert!(matches!(log.cut(), Err(LogError::Full { .. })));
+    disk.fill(false);
+    taken.push(b"there is room".to_vec());
+    log.append(b"there is room").expect("there is room");
+    log.sync().expect("this disk refuses nothing");
+    assert_eq!(open().1, taken, "all of it, once, in its order");
 }

@@ -35,6 +35,8 @@ struct State {
     cuts: u64,
     /// A sync that does nothing: to show that the checks can fail.
     lying: bool,
+    /// There is no room for a file.
+    full: bool,
 }
 
 /// A disk; clones are the same one.
@@ -127,6 +129,11 @@ impl Torn {
         self.state().lying = true;
     }
 
+    /// Whether there is room for files from now on.
+    pub fn fill(&self, full: bool) {
+        self.state().full = full;
+    }
+
     /// Flips one bit of what was synced, of a file that is chosen by `dice`.
     pub fn flip(&self, dice: &mut Dice) -> String {
         let state = &mut *self.state();
@@ -190,6 +197,9 @@ impl Folder for Torn {
     fn create(&self, name: &str, bytes: u64) -> io::Result<Box<dyn LogFile>> {
         let (id, cuts) = {
             let state = &mut *self.state();
+            if state.full {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
             state.files_last += 1;
             let current = vec![0; bytes as usize];
             let content = Content { current, ..Content::default() };

@@ -104,6 +104,7 @@ pub(super) fn answers() -> Vec<(&'static str, Answer)> {
         ("answer.unsupported", refused(Refusal::Unsupported)),
         ("answer.malformed", refused(Refusal::Malformed)),
         ("answer.too_many_expire", refused(Refusal::TooManyExpire { keys_max: 65_536 })),
+        ("answer.full", refused(Refusal::Full { server: ServerId(2) })),
         ("answer.forgotten", Answer::Forgotten { position }),
         ("answer.moved", Answer::Moved { configuration }),
         ("answer.moved_nowhere", Answer::Moved { configuration: None }),

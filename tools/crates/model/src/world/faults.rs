@@ -152,7 +152,8 @@ impl World {
             | PeerMessage::RunBase { .. }
             | PeerMessage::RunExpiries { .. }
             | PeerMessage::RunLost { .. }
-            | PeerMessage::Beacon { .. } => false,
+            | PeerMessage::Beacon { .. }
+            | PeerMessage::Space { .. } => false,
         }
     }
 

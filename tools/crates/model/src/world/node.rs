@@ -305,7 +305,8 @@ impl World {
             | ToMeta::RemovalConfirmed { .. }
             | ToMeta::Complaint { .. }
             | ToMeta::Leaving
-            | ToMeta::Left => {}
+            | ToMeta::Left
+            | ToMeta::Space(_) => {}
         }
     }
 

@@ -44,6 +44,7 @@ fn message(it: &PeerMessage) -> String {
         PeerMessage::RunBase { run, base, .. } => format!("base of {run} is {base}"),
         PeerMessage::ChunkStored { run, .. } => format!("chunk of {run} stored"),
         PeerMessage::RunLost { run, .. } => format!("{run} is lost"),
+        PeerMessage::Space { level, .. } => format!("space: {level:?}"),
         PeerMessage::Beacon { sets, .. } => {
             format!("beacon for {}", epochs(sets.iter().map(|it| it.1)))
         }
