@@ -138,17 +138,7 @@ async fn serve(body: Body) -> Result<()> {
     let shell = ServerShell::new(plan.clone(), worker, endpoint_here, reports_here, done, engine);
     let driver = Handle::new(machine, shell);
     driver.with(|machine, shell| shell.begin(&driver, machine));
-    driver.input(WorkerInput::WallClock { ahead_ms: clock::wall_ahead_ms() });
-    spawn_local(watch_wall_clock(driver.clone()));
-    spawn_local(driver.clone().run_timer());
-    if let Some(told) = told {
-        spawn_local(hear_disk(driver.clone(), told));
-    }
-    spawn_local(dial::keep_control_link(driver.clone(), plan.clone(), endpoint.clone(), worker));
-    spawn_local(space::watch(driver.clone(), plan.clone(), worker));
-    let doorman = Rc::new(Doorman::new(driver.clone()));
-    let listener = endpoint.clone();
-    spawn_local(async move { listener.serve(doorman).await });
+    spawn_tasks(&driver, &plan, &endpoint, worker, told);
     loop {
         tokio::select! {
             biased;
@@ -162,6 +152,26 @@ async fn serve(body: Body) -> Result<()> {
     // The main thread is gone only when the process ends.
     let _ = reports.send(Report::MayExit { worker });
     Ok(())
+}
+
+/// What brings inputs to the worker, each for as long as it runs.
+fn spawn_tasks(
+    driver: &Driver,
+    plan: &Arc<Plan>,
+    endpoint: &Rc<Endpoint>,
+    worker: WorkerId,
+    told: Option<queue::UnboundedReceiver<Told>>,
+) {
+    driver.input(WorkerInput::WallClock { ahead_ms: clock::wall_ahead_ms() });
+    spawn_local(watch_wall_clock(driver.clone()));
+    spawn_local(driver.clone().run_timer());
+    if let Some(told) = told {
+        spawn_local(hear_disk(driver.clone(), told));
+    }
+    spawn_local(dial::keep_control_link(driver.clone(), plan.clone(), endpoint.clone(), worker));
+    spawn_local(space::watch(driver.clone(), plan.clone(), worker));
+    let (listener, doorman) = (endpoint.clone(), Rc::new(Doorman::new(driver.clone())));
+    spawn_local(async move { listener.serve(doorman).await });
 }
 
 /// Expiries follow the wall clock, which may be set while this runs.
