@@ -52,7 +52,7 @@ impl Workload {
         }
         match rng.below(10) {
             0 => Operation::Delete { key },
-            1 if unique % 4 == 0 => {
+            1 if unique.is_multiple_of(4) => {
                 let (expect, lifetime_ms) = (Expect::Absent, 1 + unique * 53 % 900);
                 Operation::CasFor { key, expect, value, lifetime_ms }
             }
@@ -63,7 +63,7 @@ impl Workload {
                 Operation::Cas { key, expect, value: Some(value) }
             }
             3 | 4 => Operation::Incr { key, by: unique as i64 },
-            _ if unique % 5 == 0 => {
+            _ if unique.is_multiple_of(5) => {
                 Operation::PutFor { key, value, lifetime_ms: 1 + unique * 37 % 900 }
             }
             _ => Operation::Put { key, value },

@@ -10,6 +10,7 @@ mod failover;
 mod handover;
 mod load;
 mod memory;
+mod rejoin;
 mod run;
 mod scan;
 mod scene;
@@ -70,6 +71,8 @@ enum Task {
     Bulk(bulk::Options),
     /// Measure the memory of a key over its own bytes, beside Redis.
     Memory(memory::Options),
+    /// Kill a server, let it miss writes, and measure what it is sent when it is back.
+    Rejoin(rejoin::Options),
     /// Measure throughput and memory as keys, values, key sets, clients, servers and copies grow.
     Curves(curves::Options),
     /// The other side of the bare echo.
@@ -99,6 +102,7 @@ fn main() -> ExitCode {
         Task::Handover(_) => "handover",
         Task::Bulk(_) => "bulk",
         Task::Memory(_) => "memory",
+        Task::Rejoin(_) => "rejoin",
         Task::Curves(_) => "curves",
         Task::Echo { config, sink } => return told(systems::echo::serve(config, *sink), "echo"),
     };
@@ -128,6 +132,9 @@ fn main() -> ExitCode {
         }
         Task::Memory(options) => {
             supervise(options.time_max(), clear, move || memory::run(&ground, &options))
+        }
+        Task::Rejoin(options) => {
+            supervise(options.time_max(), clear, move || rejoin::run(&ground, &options))
         }
         Task::Curves(options) => {
             supervise(options.time_max(), clear, move || curves::run(&ground, &options))

@@ -30,7 +30,7 @@ use tokio::task::LocalSet;
 
 pub use found::Found;
 pub use open::IN_FLIGHT_MAX;
-pub use source::{Choice, KEY_BYTES, Mix, Source, Work};
+pub use source::{Choice, KEY_BYTES, Mix, Source, Work, key};
 
 /// What an answer may take beyond the run before the run counts as stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(20);

@@ -187,6 +187,14 @@ impl Source {
     }
 }
 
+/// The key of that number.
+#[must_use]
+pub fn key(number: u64) -> Bytes {
+    let mut name = BytesMut::new();
+    write_key(&mut name, number);
+    name.freeze()
+}
+
 fn write_key(to: &mut BytesMut, number: u64) {
     let mut digits = *b"key-000000000000";
     let (mut rest, mut place) = (number, KEY_BYTES);
@@ -230,12 +238,6 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-
-    fn key(number: u64) -> Bytes {
-        let mut name = BytesMut::new();
-        write_key(&mut name, number);
-        name.freeze()
-    }
 
     fn source(work: Work, choice: Choice) -> Source {
         Source::new(work, choice, 1_000, Bytes::from_static(b"value")).of_session(1, 4, 7)
