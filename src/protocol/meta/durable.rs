@@ -50,9 +50,10 @@ pub struct ServerRow {
     pub leaving: bool,
     /// The process that registered it, for a spawner on the same machine.
     pub process: u32,
-    /// Whose heir it is. Its process may end before it hears of its incarnation; the next one
-    /// then has this memory still, because nothing was acknowledged in between.
-    pub inherits: Option<Incarnation>,
+    /// Whose heir it is, and who else was issued to processes with that memory. A process may end
+    /// before it hears of its incarnation; the next one then has the older memory still, because
+    /// nothing was acknowledged in between. And the registration of one that ended may come late.
+    pub inherits: Vec<Incarnation>,
 }
 
 /// A key set.

@@ -14,6 +14,9 @@ use crate::protocol::time::Time;
 use crate::protocol::types::{Epoch, Incarnation, KeySet, LinkId, Member, WorkerId};
 use crate::protocol::view::{Resignation, ServerEntry, SetState};
 
+/// Incarnations in a row, at most, of which it is kept that they had the same memory.
+const SIBLINGS_MAX: usize = 16;
+
 /// A control link.
 #[derive(Clone, Debug, Hash)]
 pub(super) struct Link {
@@ -26,8 +29,21 @@ pub(super) struct Link {
 /// acknowledged. It has, too, with the memory that the latest one itself began with: a process
 /// remembers its incarnation before it acknowledges anything, so the latest one did nothing.
 fn is_proven(latest: &ServerRow, inherits: Option<Incarnation>) -> bool {
-    let same = inherits == Some(latest.entry.incarnation) || inherits == latest.inherits;
-    inherits.is_some() && same && !latest.fenced
+    let same = |it| latest.entry.incarnation == it || latest.inherits.contains(&it);
+    inherits.is_some_and(same) && !latest.fenced
+}
+
+/// The memories that are as good as that of the heir of `inherits`, which is proven.
+fn as_good(latest: &ServerRow, inherits: Option<Incarnation>) -> Vec<Incarnation> {
+    let own = latest.entry.incarnation;
+    if inherits == Some(own) {
+        return vec![own];
+    }
+    let mut all = latest.inherits.clone();
+    if all.len() < SIBLINGS_MAX {
+        all.push(own);
+    }
+    all
 }
 
 impl MetaServer {
@@ -164,7 +180,10 @@ impl MetaServer {
             fenced: false,
             leaving: false,
             process,
-            inherits: registration.inherits.filter(|_| proven),
+            inherits: before
+                .as_ref()
+                .filter(|_| proven)
+                .map_or_else(Vec::new, |latest| as_good(latest, registration.inherits)),
         });
         let older = self.pulses.insert(server, Pulse::since(now));
         if let Some(predecessor) = before.map(|row| row.entry.member()) {

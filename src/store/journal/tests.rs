@@ -49,7 +49,7 @@ fn cluster(incarnation_last: u64) -> MetaRecord {
 fn server(id: u16, process: u32) -> MetaRecord {
     let workers = vec!["127.0.0.1:7101".parse().expect("an address")];
     let entry = ServerEntry { id: ServerId(id), incarnation: Incarnation(9), workers };
-    let (dead, fenced, leaving, inherits) = (false, false, false, None);
+    let (dead, fenced, leaving, inherits) = (false, false, false, Vec::new());
     MetaRecord::Server(ServerRow { entry, dead, fenced, leaving, process, inherits })
 }
 

@@ -194,3 +194,15 @@ fn who_never_heard_that_it_is_an_heir_has_the_same_memory_still() {
     let again = come_back(&mut cluster, 65, memory);
     assert!(!cluster.configuration(0).contains(again), "repeating it proves nothing");
 }
+
+#[test]
+fn a_registration_that_comes_late_costs_nobody_his_memory() {
+    // Seed 1422 of the simulator with power cuts: a process registered and died; the next one was
+    // registered, lived, and was superseded by the registration of the dead one.
+    let mut cluster = Cluster::born(settings(2, 2, 2));
+    let memory = cluster.member(1).incarnation;
+    let living = come_back(&mut cluster, 61, memory);
+    come_back(&mut cluster, 60, memory);
+    let again = come_back(&mut cluster, 62, living.incarnation);
+    assert!(cluster.configuration(0).contains(again), "{again} is an heir");
+}
