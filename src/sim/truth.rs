@@ -289,7 +289,8 @@ impl Truth {
             Fact::Rebased { process, set, at } => {
                 let copy = self.copy(process, set);
                 copy.log.clear();
-                copy.run = Some(Op(u64::MAX));
+                // Changes bring what was missing up to there, and no more: the feed has the rest.
+                copy.run = Some(at);
                 copy.newest = copy.newest.max(at);
             }
             Fact::Viewed { .. }

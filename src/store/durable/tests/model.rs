@@ -199,7 +199,7 @@ impl Progress {
         for _ in 0..=dice.below(3) {
             let op = Op(self.committed + self.window.len() as u64 + 1);
             let delete = dice.below(4) == 0;
-            let change = match (delete, expiring && number % 3 == 0) {
+            let change = match (delete, expiring && number.is_multiple_of(3)) {
                 (true, _) => Change::Delete,
                 (false, true) => Change::Expiring(value(dice), Expiry(number)),
                 (false, false) => Change::Put(value(dice)),
