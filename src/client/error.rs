@@ -135,9 +135,9 @@ fn refused(f: &mut fmt::Formatter<'_>, refusal: &Refusal) -> fmt::Result {
             write!(f, "the value is too large, the cluster takes up to {bytes_max} bytes")
         }
         Refusal::EmptyKey => f.write_str("the key is empty; a key has at least one byte"),
-        Refusal::TooManyExpire { keys_max } => write!(
+        Refusal::TooManyExpire { bytes_max } => write!(
             f,
-            "{keys_max} keys of its key set expire already, and no more may; use more key sets"
+            "the keys of its key set that expire take {bytes_max} bytes already; use more key sets"
         ),
         Refusal::BelowWriteFloor { copies, floor } => write!(
             f,

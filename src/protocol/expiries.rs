@@ -13,7 +13,11 @@ use super::types::{Entry, Expiry, Key};
 pub struct Expiries {
     by_key: BTreeMap<Key, Expiry>,
     by_time: BTreeSet<(Expiry, Key)>,
+    bytes: usize,
 }
+
+/// What an expiry counts for beside its key, in bytes.
+const EXPIRY_BYTES: usize = 16;
 
 impl Expiries {
     #[must_use]
@@ -21,9 +25,10 @@ impl Expiries {
         self.by_key.is_empty()
     }
 
+    /// Length of its keys, and what their expiries count for.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.by_key.len()
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// When the key expires, if ever.
@@ -43,11 +48,13 @@ impl Expiries {
         }
         if let Some(old) = self.by_key.remove(key) {
             self.by_time.remove(&(old, key.clone()));
+            self.bytes -= key.len() + EXPIRY_BYTES;
         }
         if let Some(expiry) = expiry {
             // The entry's key may be a slice of a large batch, which would be kept by it.
             let key = Key::copy_from_slice(key);
             self.by_time.insert((expiry, key.clone()));
+            self.bytes += key.len() + EXPIRY_BYTES;
             self.by_key.insert(key, expiry);
         }
     }
@@ -96,7 +103,7 @@ mod tests {
             expiries.record(&write);
         }
         expiries.record(&entry("b", Change::Put(Value::new())));
-        assert_eq!((expiries.len(), expiries.of(b"a")), (2, Some(Expiry(5))));
+        assert_eq!((expiries.bytes(), expiries.of(b"a")), (34, Some(Expiry(5))));
         let due = |now| expiries.due(Expiry(now)).map(|key| key.to_vec()).collect::<Vec<_>>();
         assert_eq!(due(4), Vec::<Vec<u8>>::new());
         assert_eq!(due(10), [b"a".to_vec(), b"c".to_vec()]);
@@ -107,5 +114,6 @@ mod tests {
         copy.record(&entry("a", Change::Delete));
         copy.record(&entry("c", Change::Delete));
         assert_eq!(copy, Expiries::default());
+        assert_eq!(copy.bytes(), 0);
     }
 }

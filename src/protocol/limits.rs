@@ -17,8 +17,9 @@ pub struct Limits {
     pub queue_bytes_max: usize,
     /// Most duplicate records of a key set; the oldest goes first, and raises the horizon.
     pub dedup_records_max: usize,
-    /// Most keys of a key set that expire.
-    pub expiring_keys_max: u32,
+    /// Most bytes of the table of a key set's keys that expire: a copy run sends it at once, and
+    /// with it those of all runs that start together.
+    pub expiries_bytes_max: u32,
     /// A learner that is this many writes behind loses its run.
     pub learner_lag_ops_max: u64,
     /// And so does one with more bytes of writes on their way.
@@ -31,6 +32,8 @@ pub struct Limits {
     pub chunk_bytes_max: u32,
     /// Most records in one copy chunk.
     pub chunk_items_max: u32,
+    /// Most keys that are looked up for one answer of what changed: each is a read of its own.
+    pub changes_items_max: u32,
     /// Copy chunks of one run that are sent and not stored yet.
     pub chunks_in_flight_max: u32,
     /// Most bytes of entries in one prepare message (one entry may be larger).
@@ -54,13 +57,14 @@ impl Default for Limits {
             queue_requests_max: 4_096,
             queue_bytes_max: 16 << 20,
             dedup_records_max: 4_096,
-            expiring_keys_max: 65_536,
+            expiries_bytes_max: 512 << 10,
             learner_lag_ops_max: 65_536,
             learner_lag_bytes_max: 8 << 20,
             worker_window_bytes_max: 16 << 20,
             lease_ms_max: 60_000,
             chunk_bytes_max: 256 << 10,
             chunk_items_max: 4_096,
+            changes_items_max: 64,
             chunks_in_flight_max: 2,
             prepare_bytes_max: 256 << 10,
             page_items_max: 4_096,

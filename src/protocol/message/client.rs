@@ -226,9 +226,9 @@ pub enum Refusal {
     Unsupported,
     /// A write without an origin, a first number of zero, or a lifetime of zero.
     Malformed,
-    /// So many keys of the set expire already.
+    /// The keys of the set that expire take this much already.
     TooManyExpire {
-        keys_max: u32,
+        bytes_max: u32,
     },
     /// This server, which has to hold it, is full: writes that grow are refused; reads, deletes
     /// and writes that shrink are not.

@@ -296,7 +296,7 @@ impl Replica {
                     set,
                     token,
                     span: (after.op, at),
-                    items_max: (*items_max).clamp(1, ctx.limits.page_items_max),
+                    items_max: (*items_max).clamp(1, ctx.limits.changes_items_max),
                     bytes_max: (*bytes_max).clamp(1, ctx.limits.page_bytes_max),
                 }
             }

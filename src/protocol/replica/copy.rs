@@ -28,9 +28,6 @@ use crate::protocol::types::{
 /// A complete learner that is at most this many writes behind is worth holding writes up for.
 const BARRIER_LAG_MAX: u64 = 256;
 
-/// Expiries in one message: with the longest keys they stay below what a frame may have.
-const EXPIRIES_AT_ONCE: usize = 256;
-
 /// What a run has read.
 #[derive(Clone, Debug, Eq, PartialEq, Hash)]
 enum Cursor {
@@ -201,8 +198,8 @@ impl Replica {
         ctx.effect(WorkerEffect::SendPeer { link, lane: Lane::Set(set), message });
         let expiries: Vec<(Key, Expiry)> =
             self.expiries.iter().map(|(key, expiry)| (key.clone(), expiry)).collect();
-        for part in expiries.chunks(EXPIRIES_AT_ONCE) {
-            let message = PeerMessage::RunExpiries { set, run, keys: part.to_vec() };
+        for keys in parts(expiries, ctx.limits.chunk_bytes_max as usize) {
+            let message = PeerMessage::RunExpiries { set, run, keys };
             ctx.effect(WorkerEffect::SendPeer { link, lane: Lane::Set(set), message });
         }
         ctx.note(Note::RunStarted { set, learner });
@@ -274,6 +271,7 @@ impl Replica {
                 let span = (after, run.fed_from);
                 let read = Read::Changes { learner, run: run_id, after, at };
                 primary.requests.begin_read(token, read);
+                let items_max = items_max.min(ctx.limits.changes_items_max);
                 let effect = WorkerEffect::ReadChanges { set, token, span, items_max, bytes_max };
                 ctx.effect(effect);
             }
@@ -466,6 +464,23 @@ impl Replica {
         }
         self.try_propose(ctx);
     }
+}
+
+/// Expiries in messages of so many bytes of keys, or one key each where that is longer.
+fn parts(all: Vec<(Key, Expiry)>, bytes_max: usize) -> Vec<Vec<(Key, Expiry)>> {
+    let mut parts: Vec<Vec<(Key, Expiry)>> = Vec::new();
+    let mut bytes = bytes_max;
+    for (key, expiry) in all {
+        bytes += key.len();
+        match parts.last_mut().filter(|_| bytes <= bytes_max) {
+            Some(part) => part.push((key, expiry)),
+            None => {
+                bytes = key.len();
+                parts.push(vec![(key, expiry)]);
+            }
+        }
+    }
+    parts
 }
 
 /// Whether a learner fell silent, or so far behind that its run is not worth its memory.

@@ -16,12 +16,12 @@ const AT_ONCE_MAX: usize = 512;
 impl Replica {
     /// Whether one more key may expire.
     pub(super) fn judge_lifetime(&self, ctx: &Context<'_>, key: &[u8]) -> Result<(), Refusal> {
-        let keys_max = ctx.limits.expiring_keys_max;
+        let bytes_max = ctx.limits.expiries_bytes_max;
         if ctx.wall.is_none() {
             return Err(Refusal::Busy);
         }
-        if self.expiries.len() >= keys_max as usize && self.expiries.of(key).is_none() {
-            return Err(Refusal::TooManyExpire { keys_max });
+        if self.expiries.bytes() >= bytes_max as usize && self.expiries.of(key).is_none() {
+            return Err(Refusal::TooManyExpire { bytes_max });
         }
         Ok(())
     }

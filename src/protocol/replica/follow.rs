@@ -457,7 +457,7 @@ impl Replica {
             Role::Learner(it) if it.run == run && it.primary == peer => {}
             Role::Learner(_) | Role::Primary(_) | Role::Secondary(_) | Role::Outside => return,
         }
-        if self.expiries.len() + keys.len() > 2 * ctx.limits.expiring_keys_max as usize {
+        if self.expiries.bytes() > 2 * ctx.limits.expiries_bytes_max as usize {
             return ctx.misbehaved(peer, link, "more expiries than there may be");
         }
         self.expiries.extend(&keys);
@@ -479,7 +479,6 @@ impl Replica {
         }
         if through.is_none() {
             learner.complete = true;
-            self.base = None;
             self.whole_from = self.settle_at.or(Some(self.log.committed()));
             let copied = Copied::default();
             ctx.note(Note::RunEnded { set, learner: ctx.me, complete: true, copied });

@@ -159,6 +159,8 @@ impl Replica {
                 if primary == Some(learner.primary) {
                     self.role = Role::Learner(learner);
                 } else {
+                    // No copy, but one up to there, for the next run.
+                    self.base = self.base_of_run();
                     self.whole_from = None;
                 }
             }
@@ -236,7 +238,9 @@ impl Replica {
         self.log = Log::starting_at(committed);
         self.dedup = Dedup::from_snapshot(dedup);
         self.expiries = Expiries::default();
-        self.settle_at = Some(committed);
+        // What runs before this one stored may be ahead of where this one begins.
+        let ahead = self.settle_at.filter(|_| self.base.is_some());
+        self.settle_at = ahead.max(Some(committed));
         self.remember(ctx);
         if self.base.is_some() {
             let (set, dedup) = (self.set, self.dedup.snapshot());

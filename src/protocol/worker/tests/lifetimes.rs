@@ -31,7 +31,7 @@ fn wall_clock(stage: &mut Stage, later_ms: u64) {
 
 #[test]
 fn a_value_is_deleted_once_its_time_is_over() {
-    let mut stage = open_primary(Limits { expiring_keys_max: 2, ..Limits::default() });
+    let mut stage = open_primary(Limits { expiries_bytes_max: 64, ..Limits::default() });
     let early = put_for(&mut stage, "a", 1_000);
     assert_eq!(stage.answer(early), Some(&Answer::Refused(Refusal::Busy)), "no wall clock yet");
     wall_clock(&mut stage, 0);
@@ -56,7 +56,7 @@ fn a_value_is_deleted_once_its_time_is_over() {
 
 #[test]
 fn so_many_keys_may_expire_and_a_life_of_nothing_is_refused() {
-    let mut stage = open_primary(Limits { expiring_keys_max: 1, ..Limits::default() });
+    let mut stage = open_primary(Limits { expiries_bytes_max: 17, ..Limits::default() });
     wall_clock(&mut stage, 0);
     let lifeless = put_for(&mut stage, "a", 0);
     assert_eq!(stage.answer(lifeless), Some(&Answer::Refused(Refusal::Malformed)));
@@ -64,7 +64,7 @@ fn so_many_keys_may_expire_and_a_life_of_nothing_is_refused() {
     let ack = stage.ack(1, 1);
     stage.peer(10, ack);
     let second = put_for(&mut stage, "b", 10_000);
-    let full = Refusal::TooManyExpire { keys_max: 1 };
+    let full = Refusal::TooManyExpire { bytes_max: 17 };
     assert_eq!(stage.answer(second), Some(&Answer::Refused(full)));
     let again = put_for(&mut stage, "a", 20_000);
     assert_eq!(stage.answer(again), None, "the same key may have another time");

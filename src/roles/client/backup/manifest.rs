@@ -88,7 +88,10 @@ impl Manifest {
         file.write_all(&text)?;
         file.sync_all()?;
         std::fs::rename(unfinished, folder.join(NAME))?;
-        File::open(folder)?.sync_all()
+        File::open(folder)?.sync_all()?;
+        // The directory's own name, if it is new.
+        let above = std::path::absolute(folder)?;
+        above.parent().map_or(Ok(()), |above| File::open(above)?.sync_all())
     }
 
     pub(super) fn load(folder: &Path) -> Result<Manifest, Failure> {

@@ -1,8 +1,10 @@
 //! `admin restore`: writes what a backup holds into a cluster, whatever its key sets and servers.
 //!
-//! The backup is read whole and checked first, so that a damaged one changes nothing.
+//! The backup is read whole and checked first, so that a damaged one changes nothing. A key is
+//! written once, as the last piece that names it has it; one that was deleted while the backup ran
+//! is not in it, and where the cluster has it, it stays.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
@@ -144,8 +146,13 @@ impl Flying<'_> {
         Ok(())
     }
 
-    fn put_all(&mut self, records: Vec<Record>) -> Result<(), Failure> {
-        for Record { key, value, .. } in records {
+    fn put_all(
+        &mut self,
+        records: Vec<Record>,
+        counts: impl Fn(&Record) -> bool,
+    ) -> Result<(), Failure> {
+        for record in records.into_iter().filter(|record| counts(record)) {
+            let Record { key, value, .. } = record;
             self.send(Operation::Put { key, value })?;
         }
         Ok(())
@@ -159,6 +166,33 @@ fn size(operation: &Operation) -> usize {
     }
 }
 
+/// Where each key of a file has its last word, by the number of the piece; what was deleted is no
+/// key of it.
+fn note(last: &mut BTreeMap<Key, u32>, piece: &Stored, number: u32) {
+    let (records, deleted) = match piece {
+        Stored::Records(records) => (records, &[][..]),
+        Stored::Changes { records, deleted } => (records, &deleted[..]),
+        Stored::End { .. } => return,
+    };
+    last.extend(records.iter().map(|record| (record.key.clone(), number)));
+    for key in deleted {
+        last.remove(key);
+    }
+}
+
+fn last_words(path: &Path, set: KeySet) -> Result<BTreeMap<Key, u32>, Failure> {
+    let mut reader = Reader::open(path, set)?;
+    let mut last = BTreeMap::new();
+    for number in 0.. {
+        let (piece, _) = reader.next()?;
+        if let Stored::End { .. } = piece {
+            break;
+        }
+        note(&mut last, &piece, number);
+    }
+    Ok(last)
+}
+
 fn restore_set(
     session: &Session,
     folder: &Path,
@@ -167,27 +201,52 @@ fn restore_set(
     progress: &ProgressBar,
 ) -> Result<(), Failure> {
     let path = file.path(folder);
+    let last = last_words(&path, KeySet(file.set))?;
     let mut reader = Reader::open(&path, KeySet(file.set))?;
     let mut flying = Flying { session, flights: VecDeque::new(), bytes: 0, landed: 0 };
-    loop {
+    for number in 0.. {
         let (piece, bytes) = reader.next()?;
-        match piece {
-            Stored::Records(records) => flying.put_all(records)?,
-            Stored::Changes { records, deleted } => {
-                // They stand for what came before: only when that is there.
-                flying.land_all()?;
-                flying.put_all(records)?;
-                for key in deleted {
-                    flying.send(Operation::Delete { key })?;
-                }
-                flying.land_all()?;
-            }
-            Stored::End { .. } => {
-                flying.land_all()?;
-                written.fetch_add(flying.landed, Ordering::Relaxed);
-                return Ok(());
-            }
-        }
+        let records = match piece {
+            Stored::Records(records) | Stored::Changes { records, .. } => records,
+            Stored::End { .. } => break,
+        };
+        flying.put_all(records, |record| last.get(&record.key) == Some(&number))?;
         progress.inc(bytes);
+    }
+    flying.land_all()?;
+    written.fetch_add(flying.landed, Ordering::Relaxed);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    //! Goal: of every key only the last word counts, and a delete is no word about the cluster.
+    //! Method: pieces by hand.
+
+    use super::*;
+    use crate::protocol::types::Revision;
+
+    fn records(keys: &[&'static str]) -> Vec<Record> {
+        let record = |key: &&'static str| Record {
+            key: Key::from_static(key.as_bytes()),
+            value: Key::new(),
+            revision: Revision::default(),
+        };
+        keys.iter().map(record).collect()
+    }
+
+    #[test]
+    fn the_last_word_counts() {
+        let deleted = vec![Key::from("b"), Key::from("elsewhere")];
+        let pieces = [
+            Stored::Records(records(&["a", "b", "c"])),
+            Stored::Changes { records: records(&["c"]), deleted },
+            Stored::Records(records(&["d"])),
+            Stored::End { revision: Revision::default() },
+        ];
+        let mut last = BTreeMap::new();
+        (0..).zip(&pieces).for_each(|(number, piece)| note(&mut last, piece, number));
+        let expected = [("a", 0), ("c", 1), ("d", 2)];
+        assert_eq!(last, expected.map(|(key, piece)| (Key::from(key), piece)).into());
     }
 }

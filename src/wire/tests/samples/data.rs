@@ -103,7 +103,7 @@ pub(super) fn answers() -> Vec<(&'static str, Answer)> {
         ("answer.unknown_set", refused(Refusal::UnknownSet)),
         ("answer.unsupported", refused(Refusal::Unsupported)),
         ("answer.malformed", refused(Refusal::Malformed)),
-        ("answer.too_many_expire", refused(Refusal::TooManyExpire { keys_max: 65_536 })),
+        ("answer.too_many_expire", refused(Refusal::TooManyExpire { bytes_max: 524_288 })),
         ("answer.full", refused(Refusal::Full { server: ServerId(2) })),
         ("answer.forgotten", Answer::Forgotten { position }),
         ("answer.moved", Answer::Moved { configuration }),
