@@ -95,7 +95,11 @@ impl Driver<'_> {
                 }
             }
             if !self.step() {
-                return self.blame("healed", "nothing happens any more".to_owned());
+                // With nobody alive nothing is due, and time does not go on to anybody's start.
+                let Some((node, _)) = self.starts.pop() else {
+                    return self.blame("healed", "nothing happens any more".to_owned());
+                };
+                self.world.strike(Fault::Start(node));
             }
             self.take_moments(false);
         }
