@@ -313,11 +313,7 @@ impl DurableEngine {
     ) -> (Batch, Checkpoint) {
         let batch = self.take_batch();
         // Chunks that come later must not undo the deletes of a copy under way.
-        let encode = |it: Inheritance| {
-            let row = (&it, self.layers.tombstones(it.set), &it.expiries);
-            let row = postcard::to_stdvec(&row).expect("a row always encodes, into memory");
-            (it.set, row)
-        };
+        let encode = |it: Inheritance| (it.set, encode_row(&it, self.layers.tombstones(it.set)));
         let sets = sets.map(encode).collect();
         self.since_checkpoint = 0;
         let meta = Meta { log_from: 0, identity: self.identity, sets };
@@ -345,7 +341,13 @@ impl Checkpoint {
     }
 }
 
-/// A checkpoint's row of a key set. Rows had no expiries at first.
+/// A checkpoint's row of a key set. What is added to rows lies behind what was there before.
+fn encode_row(inheritance: &Inheritance, tombstones: &Tombstones) -> Vec<u8> {
+    let row = (inheritance, tombstones, &inheritance.expiries);
+    postcard::to_stdvec(&row).expect("a row always encodes, into memory")
+}
+
+/// Rows had no expiries at first.
 fn decode_row(row: &[u8]) -> postcard::Result<(Inheritance, Tombstones)> {
     let ((mut inheritance, tombstones), rest): ((Inheritance, Tombstones), &[u8]) =
         postcard::take_from_bytes(row)?;

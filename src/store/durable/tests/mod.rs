@@ -7,6 +7,7 @@
 //! a store of whole files stands for it here, and `store_and_model_agree` sets it beside the model.
 
 mod base;
+mod golden;
 mod model;
 mod torn;
 
