@@ -1,8 +1,8 @@
 //! Values with a lifetime.
 //!
 //! Goal: a value expires by itself, whatever happens to its server meanwhile: the primary is
-//! killed, the whole cluster is, or the copies are made anew; one that was replaced or has no lifetime
-//! stays; a lock by `cas` is free again when its holder is silent.
+//! killed, the whole cluster is, or the copies are made anew; one that was replaced or has no
+//! lifetime stays; a lock by `cas` is free again when its holder is silent.
 //! Method: real processes, durable; lifetimes that are over before and after the failures.
 
 use std::time::Duration;

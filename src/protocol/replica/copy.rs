@@ -13,6 +13,7 @@
 //! changed since are now, if the engine still knows which they are, and otherwise everything.
 
 use super::admission::Read;
+use super::expire::parts;
 use super::log::Log;
 use super::primary::{Follower, Phase};
 use super::{Context, Replica, Role};
@@ -464,23 +465,6 @@ impl Replica {
         }
         self.try_propose(ctx);
     }
-}
-
-/// Expiries in messages of so many bytes of keys, or one key each where that is longer.
-fn parts(all: Vec<(Key, Expiry)>, bytes_max: usize) -> Vec<Vec<(Key, Expiry)>> {
-    let mut parts: Vec<Vec<(Key, Expiry)>> = Vec::new();
-    let mut bytes = bytes_max;
-    for (key, expiry) in all {
-        bytes += key.len();
-        match parts.last_mut().filter(|_| bytes <= bytes_max) {
-            Some(part) => part.push((key, expiry)),
-            None => {
-                bytes = key.len();
-                parts.push(vec![(key, expiry)]);
-            }
-        }
-    }
-    parts
 }
 
 /// Whether a learner fell silent, or so far behind that its run is not worth its memory.

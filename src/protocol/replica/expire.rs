@@ -75,3 +75,20 @@ impl Replica {
         }
     }
 }
+
+/// Expiries in messages of so many bytes of keys, or one key each where that is longer.
+pub(super) fn parts(all: Vec<(Key, Expiry)>, bytes_max: usize) -> Vec<Vec<(Key, Expiry)>> {
+    let mut parts: Vec<Vec<(Key, Expiry)>> = Vec::new();
+    let mut bytes = bytes_max;
+    for (key, expiry) in all {
+        bytes += key.len();
+        match parts.last_mut().filter(|_| bytes <= bytes_max) {
+            Some(part) => part.push((key, expiry)),
+            None => {
+                bytes = key.len();
+                parts.push(vec![(key, expiry)]);
+            }
+        }
+    }
+    parts
+}
