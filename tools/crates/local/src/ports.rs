@@ -42,20 +42,59 @@ pub fn free(count: usize) -> Result<Vec<u16>> {
 
 #[cfg(test)]
 mod tests {
-    //! Goal: ports are free and never handed out twice.
-    //! Method: ask twice, compare, and bind them all.
+    //! Goal: ports are free and never handed out twice, also while the process starts others.
+    //! Method: ask again and again while a thread starts processes, compare, and bind them all. A
+    //! process that is being started has copies of all sockets until it becomes its program, those
+    //! that looked for a port among them: so a port is bound when it can be, within a minute.
+
+    use std::process::{Command, Stdio};
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
+
+    use crate::wait::until;
 
     use super::*;
 
+    const ROUNDS: usize = 40;
+
+    /// Binds a port that is free, or will be as soon as a neighbour's process has started.
+    fn bind(port: u16) -> UdpSocket {
+        until("a free port", Duration::from_secs(60), || {
+            UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).map_err(|error| error.to_string())
+        })
+        .expect("a free port")
+    }
+
+    /// Tells the other thread that it is over, also where this one panics.
+    struct Over<'a>(&'a AtomicBool);
+
+    impl Drop for Over<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn start_others(over: &AtomicBool) {
+        while !over.load(Ordering::Relaxed) {
+            let mut other = Command::new("true").stdin(Stdio::null()).spawn().expect("true starts");
+            other.wait().expect("true ends");
+        }
+    }
+
     #[test]
     fn ports_are_free_and_different() {
-        let mut ports = free(5).expect("free ports");
-        ports.extend(free(5).expect("free ports"));
-        let sockets: Vec<UdpSocket> = ports
-            .iter()
-            .map(|&port| UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).expect("a free port"))
-            .collect();
-        assert_eq!(sockets.len(), 10);
-        assert_eq!(ports.iter().collect::<BTreeSet<_>>().len(), 10);
+        let over = AtomicBool::new(false);
+        let found: Vec<u16> = std::thread::scope(|scope| {
+            let _over = Over(&over);
+            scope.spawn(|| start_others(&over));
+            let round = |_| {
+                let ports = free(5).expect("free ports");
+                let sockets: Vec<UdpSocket> = ports.iter().map(|&port| bind(port)).collect();
+                assert_eq!(sockets.len(), 5);
+                ports
+            };
+            (0..ROUNDS).flat_map(round).collect()
+        });
+        assert_eq!(found.iter().collect::<BTreeSet<_>>().len(), 5 * ROUNDS);
     }
 }
