@@ -83,6 +83,22 @@ impl Session {
         self.rest.get(index)
     }
 
+    /// Adds a record, or replaces the one of that number, and drops those below `kept_from`; by how
+    /// many records there are more now.
+    fn record_above(&mut self, kept_from: RequestNumber, record: Record) -> isize {
+        let mut more = 0;
+        // Dropped first: as a rule the new record takes the place of the only one.
+        while self.first.number < kept_from {
+            let Some(next) = self.rest.pop_front() else {
+                self.first = record;
+                return more;
+            };
+            self.first = next;
+            more -= 1;
+        }
+        more + isize::from(self.insert(record))
+    }
+
     /// Adds a record, or replaces the one of that number; whether it was added.
     fn insert(&mut self, record: Record) -> bool {
         if record.number == self.first.number {
@@ -103,18 +119,6 @@ impl Session {
                 true
             }
         }
-    }
-
-    /// Drops the records below `number`, but never the last one; how many.
-    fn trim(&mut self, number: RequestNumber) -> usize {
-        let mut dropped = 0;
-        while self.first.number < number
-            && let Some(next) = self.rest.pop_front()
-        {
-            self.first = next;
-            dropped += 1;
-        }
-        dropped
     }
 }
 
@@ -155,17 +159,20 @@ impl Dedup {
         let Some(origin) = entry.origin else { return };
         let position = Position { loss_epoch, epoch: entry.born, op: entry.op };
         let record = Record { number: origin.number, position, written: entry.written };
-        let session = self.insert(origin.session, record);
-        session.answered_below = session.answered_below.max(origin.answered_below);
-        let kept_from = session.answered_below.min(origin.number);
-        self.records -= session.trim(kept_from);
+        self.insert(origin.session, (origin.answered_below, origin.number), record);
         while self.records > records_max {
             self.forget_oldest();
         }
     }
 
-    /// Adds a record; its session.
-    fn insert(&mut self, id: SessionId, record: Record) -> &mut Session {
+    /// Adds a record of a session that has its answers below a number; those may go, if they are
+    /// below `kept_from` too.
+    fn insert(
+        &mut self,
+        id: SessionId,
+        (answered_below, kept_from): (RequestNumber, RequestNumber),
+        record: Record,
+    ) {
         if self.oldest.back().is_some_and(|it| record.position.op <= it.op) {
             // It belongs among them.
             self.oldest.clear();
@@ -173,14 +180,14 @@ impl Dedup {
         match self.sessions.entry(hash(id), |it| it.id == id, |it| hash(it.id)) {
             Place::Occupied(place) => {
                 let session = place.into_mut();
-                self.records += usize::from(session.insert(record));
-                session
+                session.answered_below = session.answered_below.max(answered_below);
+                let kept_from = session.answered_below.min(kept_from);
+                let more = session.record_above(kept_from, record);
+                self.records = self.records.saturating_add_signed(more);
             }
             Place::Vacant(place) => {
                 self.records += 1;
-                let answered_below = RequestNumber::default();
-                let rest = VecDeque::new();
-                place.insert(Session { id, answered_below, first: record, rest }).into_mut()
+                place.insert(Session { id, answered_below, first: record, rest: VecDeque::new() });
             }
         }
     }
@@ -267,8 +274,8 @@ impl Dedup {
     pub fn from_snapshot(snapshot: DedupSnapshot) -> Dedup {
         let mut dedup = Dedup { horizon: snapshot.horizon, ..Dedup::default() };
         for DedupRecord { session, number, answered_below, position, written } in snapshot.records {
-            let session = dedup.insert(session, Record { number, position, written });
-            session.answered_below = session.answered_below.max(answered_below);
+            let record = Record { number, position, written };
+            dedup.insert(session, (answered_below, RequestNumber::default()), record);
         }
         dedup
     }
@@ -398,6 +405,17 @@ mod tests {
             .collect();
         left.sort_unstable();
         assert_eq!(left, listed);
+    }
+
+    #[test]
+    fn late_writes_keep_their_records_in_a_snapshot() {
+        // Both are below what the session has answers of, for its second came first.
+        let mut dedup = Dedup::default();
+        for (op, number, answered_below) in [(1, 3, 1), (2, 5, 9), (3, 4, 9)] {
+            dedup.record(&entry(op, origin(1, number, answered_below, 0)), LossEpoch(0), 10);
+        }
+        assert_eq!(dedup.len(), 2);
+        assert_eq!(Dedup::from_snapshot(dedup.snapshot()), dedup);
     }
 
     #[test]

@@ -64,9 +64,18 @@ impl Expiries {
         self.by_time.iter().take_while(move |(expiry, _)| *expiry <= now).map(|(_, key)| key)
     }
 
-    /// All of it, in the order of the keys.
-    pub fn iter(&self) -> impl Iterator<Item = (&Key, Expiry)> {
-        self.by_key.iter().map(|(key, &expiry)| (key, expiry))
+    /// The whole table, in the order of the keys.
+    #[must_use]
+    pub fn snapshot(&self) -> Vec<(Key, Expiry)> {
+        self.by_key.iter().map(|(key, &expiry)| (key.clone(), expiry)).collect()
+    }
+
+    /// The table that a snapshot describes.
+    #[must_use]
+    pub fn from_snapshot(snapshot: &[(Key, Expiry)]) -> Expiries {
+        let mut expiries = Expiries::default();
+        expiries.extend(snapshot);
+        expiries
     }
 
     /// Takes in a part of another copy's table.
@@ -107,9 +116,7 @@ mod tests {
         let due = |now| expiries.due(Expiry(now)).map(|key| key.to_vec()).collect::<Vec<_>>();
         assert_eq!(due(4), Vec::<Vec<u8>>::new());
         assert_eq!(due(10), [b"a".to_vec(), b"c".to_vec()]);
-        let mut copy = Expiries::default();
-        let part: Vec<_> = expiries.iter().map(|(key, expiry)| (key.clone(), expiry)).collect();
-        copy.extend(&part);
+        let mut copy = Expiries::from_snapshot(&expiries.snapshot());
         assert_eq!(copy, expiries);
         copy.record(&entry("a", Change::Delete));
         copy.record(&entry("c", Change::Delete));

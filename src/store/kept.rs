@@ -29,8 +29,7 @@ impl Kept {
     /// What an engine gave back earlier.
     #[must_use]
     pub fn from_inheritance(inheritance: Inheritance) -> Kept {
-        let mut expiries = Expiries::default();
-        expiries.extend(&inheritance.expiries);
+        let expiries = Expiries::from_snapshot(&inheritance.expiries);
         Kept {
             expiries,
             standing: inheritance.standing,
@@ -110,7 +109,7 @@ impl Kept {
             committed_epoch: self.committed_epoch,
             dedup: self.dedup.snapshot(),
             window: self.log.values().cloned().collect(),
-            expiries: self.expiries.iter().map(|(key, expiry)| (key.clone(), expiry)).collect(),
+            expiries: self.expiries.snapshot(),
         }
     }
 }

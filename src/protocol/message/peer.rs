@@ -117,6 +117,27 @@ pub enum PeerMessage {
 }
 
 impl PeerMessage {
+    /// The key set that it is about; beacons and grants are about many.
+    #[must_use]
+    pub fn set(&self) -> Option<KeySet> {
+        match self {
+            PeerMessage::NewEpoch { set, .. }
+            | PeerMessage::Prepare { set, .. }
+            | PeerMessage::Ack { set, .. }
+            | PeerMessage::Fenced { set, .. }
+            | PeerMessage::Resigned { set, .. }
+            | PeerMessage::RunStart { set, .. }
+            | PeerMessage::CopyChunk { set, .. }
+            | PeerMessage::ChunkStored { set, .. }
+            | PeerMessage::RunLost { set, .. }
+            | PeerMessage::RunBase { set, .. }
+            | PeerMessage::CopyChanges { set, .. }
+            | PeerMessage::RunExpiries { set, .. }
+            | PeerMessage::Space { set, .. } => Some(*set),
+            PeerMessage::Beacon { .. } | PeerMessage::Grant { .. } => None,
+        }
+    }
+
     /// The promise that it asks its receiver for, if it asks for one.
     #[must_use]
     pub fn ask(&self) -> Option<LeaseAsk> {

@@ -15,16 +15,14 @@
 use super::admission::Read;
 use super::expire::parts;
 use super::log::Log;
-use super::primary::{Follower, Phase};
+use super::primary::{Follower, Phase, Primary};
 use super::{Context, Replica, Role};
 use crate::protocol::effect::{Copied, Lane, Note, ReadToken, WorkerEffect};
 use crate::protocol::message::PeerMessage;
 use crate::protocol::mutants::{Mutant, planted};
 use crate::protocol::space::Level;
 use crate::protocol::time::{Span, Time};
-use crate::protocol::types::{
-    Changes, Epoch, Expiry, Key, LinkId, Member, Op, Record, RecoveryId, RunId,
-};
+use crate::protocol::types::{Changes, Epoch, Key, LinkId, Member, Op, Record, RecoveryId, RunId};
 
 /// A complete learner that is at most this many writes behind is worth holding writes up for.
 const BARRIER_LAG_MAX: u64 = 256;
@@ -197,9 +195,7 @@ impl Replica {
         let (run, ask) = (run.id, ctx.ask());
         let message = PeerMessage::RunStart { set, run, configuration, committed, dedup, ask };
         ctx.effect(WorkerEffect::SendPeer { link, lane: Lane::Set(set), message });
-        let expiries: Vec<(Key, Expiry)> =
-            self.expiries.iter().map(|(key, expiry)| (key.clone(), expiry)).collect();
-        for keys in parts(expiries, ctx.limits.chunk_bytes_max as usize) {
+        for keys in parts(self.expiries.snapshot(), ctx.limits.chunk_bytes_max as usize) {
             let message = PeerMessage::RunExpiries { set, run, keys };
             ctx.effect(WorkerEffect::SendPeer { link, lane: Lane::Set(set), message });
         }
@@ -301,11 +297,7 @@ impl Replica {
     ) {
         let set = self.set;
         let Role::Primary(primary) = &mut self.role else { return };
-        let Some(follower) = primary.followers.entry(&learner) else { return };
-        let (Some(link), Some(run)) = (follower.link, &mut follower.run) else { return };
-        if run.id != run_id {
-            return;
-        }
+        let Some((link, run)) = run_to(primary, learner, run_id) else { return };
         let Stage::Scanning { cursor, reading, read_all, in_flight } = &mut run.stage else {
             return;
         };
@@ -332,11 +324,7 @@ impl Replica {
     ) {
         let set = self.set;
         let Role::Primary(primary) = &mut self.role else { return };
-        let Some(follower) = primary.followers.entry(&learner) else { return };
-        let (Some(link), Some(run)) = (follower.link, &mut follower.run) else { return };
-        if run.id != run_id {
-            return;
-        }
+        let Some((link, run)) = run_to(primary, learner, run_id) else { return };
         let Stage::Scanning { cursor, reading, read_all, in_flight } = &mut run.stage else {
             return;
         };
@@ -465,6 +453,13 @@ impl Replica {
         }
         self.try_propose(ctx);
     }
+}
+
+/// The run with this number to a learner, and the link that it has.
+fn run_to(primary: &mut Primary, learner: Member, id: RunId) -> Option<(LinkId, &mut Run)> {
+    let follower = primary.followers.entry(&learner)?;
+    let run = follower.run.as_mut().filter(|run| run.id == id)?;
+    Some((follower.link?, run))
 }
 
 /// Whether a learner fell silent, or so far behind that its run is not worth its memory.

@@ -50,8 +50,6 @@ impl Replica {
     pub fn heir(inheritance: Inheritance, now: Time) -> Replica {
         let Inheritance { set, standing, committed, committed_epoch, dedup, window, expiries } =
             inheritance;
-        let mut known = Expiries::default();
-        known.extend(&expiries);
         let mut log = Log::inherited(committed, committed_epoch, window);
         if planted(Mutant::HeirCut) {
             log.cut(committed);
@@ -61,7 +59,7 @@ impl Replica {
             configuration: standing.configuration.clone(),
             log,
             dedup: Dedup::from_snapshot(dedup),
-            expiries: known,
+            expiries: Expiries::from_snapshot(&expiries),
             bonds: Bonds::inherited(ties, now),
             whole_from: standing.whole_from,
             inherits: true,
@@ -80,7 +78,7 @@ impl Replica {
             committed_epoch: self.log.committed_epoch(),
             dedup: self.dedup.snapshot(),
             window: self.log.window().cloned().collect(),
-            expiries: self.expiries.iter().map(|(key, expiry)| (key.clone(), expiry)).collect(),
+            expiries: self.expiries.snapshot(),
         }
     }
 

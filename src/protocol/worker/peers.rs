@@ -7,7 +7,7 @@ use crate::protocol::effect::{Note, WorkerEffect};
 use crate::protocol::message::PeerMessage;
 use crate::protocol::placement;
 use crate::protocol::time::{Span, Time};
-use crate::protocol::types::{KeySet, LinkId, Member};
+use crate::protocol::types::{LinkId, Member};
 
 impl Worker {
     pub(super) fn on_peer_up(
@@ -89,7 +89,7 @@ impl Worker {
                 }
             }
             other => {
-                let set = set_of(&other);
+                let Some(set) = other.set() else { return };
                 let sender = (peer, link);
                 let known = self.with(set, now, effects, |replica, ctx| {
                     replica.on_message(ctx, sender, other);
@@ -102,25 +102,5 @@ impl Worker {
                 }
             }
         }
-    }
-}
-
-/// The key set that a message is about; beacons and grants are about many.
-fn set_of(message: &PeerMessage) -> KeySet {
-    match message {
-        PeerMessage::NewEpoch { set, .. }
-        | PeerMessage::Prepare { set, .. }
-        | PeerMessage::Ack { set, .. }
-        | PeerMessage::Fenced { set, .. }
-        | PeerMessage::Resigned { set, .. }
-        | PeerMessage::RunStart { set, .. }
-        | PeerMessage::CopyChunk { set, .. }
-        | PeerMessage::ChunkStored { set, .. }
-        | PeerMessage::RunLost { set, .. }
-        | PeerMessage::RunBase { set, .. }
-        | PeerMessage::CopyChanges { set, .. }
-        | PeerMessage::RunExpiries { set, .. }
-        | PeerMessage::Space { set, .. } => *set,
-        PeerMessage::Beacon { .. } | PeerMessage::Grant { .. } => KeySet(u16::MAX),
     }
 }

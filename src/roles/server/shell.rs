@@ -164,8 +164,14 @@ impl ServerShell {
                 connection.send(shared, |buffer, limits| wire::encode_peer(buffer, limits, message))
             }
         };
-        if let Err(error) = sent {
-            tracing::debug!(%link, "a message to a peer was not sent: {error}");
+        let Err(error) = sent else { return };
+        match (lane, self.peers.get(&link)) {
+            // What follows it on its lane would be a gap: the link begins anew, or not at all.
+            (Lane::Set(_), Some(connection)) if matches!(error, net::SendError::Frame(_)) => {
+                tracing::error!(%link, "a message to a peer can not be sent: {error}");
+                connection.close(CloseReason::Misbehaved("a message that can not be sent"));
+            }
+            _ => tracing::debug!(%link, "a message to a peer was not sent: {error}"),
         }
     }
 

@@ -26,14 +26,10 @@ pub struct Changes {
 #[derive(Clone, Debug)]
 pub struct Overlay {
     sets: Vec<Changes>,
-    bytes: u64,
 }
 
 /// A span of changes, in the order of their keys.
 pub type Span<'a> = btree_map::Range<'a, Box<[u8]>, Changed>;
-
-/// What a change takes beside its key and value, roughly.
-const CHANGE_BYTES: u64 = 96;
 
 impl Changes {
     #[must_use]
@@ -59,7 +55,7 @@ impl Overlay {
     /// No changes of the key sets `0..count`.
     #[must_use]
     pub fn new(count: usize) -> Overlay {
-        Overlay { sets: vec![Changes::default(); count], bytes: 0 }
+        Overlay { sets: vec![Changes::default(); count] }
     }
 
     #[must_use]
@@ -75,31 +71,16 @@ impl Overlay {
     /// would keep all of it.
     pub fn put(&mut self, set: KeySet, key: &[u8], value: Option<&[u8]>, revision: Revision) {
         let changes = &mut self.sets[usize::from(set.0)].keys;
-        let length = value.map_or(0, <[u8]>::len) as u64;
         let changed = Changed { revision, value: value.map(Value::copy_from_slice) };
-        self.bytes += length;
         if let Some(known) = changes.get_mut(key) {
-            self.bytes -= known.value.as_ref().map_or(0, Value::len) as u64;
             *known = changed;
         } else {
-            self.bytes += CHANGE_BYTES + key.len() as u64;
             changes.insert(Box::from(key), changed);
         }
     }
 
     /// Forgets the changes of `set`; what lies below is void.
     pub fn clear(&mut self, set: KeySet) {
-        let changes = &mut self.sets[usize::from(set.0)];
-        let freed = changes.keys.iter().map(|(key, changed)| {
-            CHANGE_BYTES + (key.len() + changed.value.as_ref().map_or(0, Value::len)) as u64
-        });
-        self.bytes -= freed.sum::<u64>();
-        *changes = Changes { void: true, ..Changes::default() };
-    }
-
-    /// Roughly the memory that it takes.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        self.bytes
+        self.sets[usize::from(set.0)] = Changes { void: true, ..Changes::default() };
     }
 }

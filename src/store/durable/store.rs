@@ -73,12 +73,6 @@ impl Store {
         Ok(Store { path: path.to_path_buf(), cache_bytes, tables })
     }
 
-    /// Bytes on the disk.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        self.with(|tables| Ok(tables.rows.disk_space())).unwrap_or_default()
-    }
-
     fn with<R>(&self, act: impl FnOnce(&Tables) -> Result<R, BaseError>) -> Result<R, BaseError> {
         let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
         match &*tables {
