@@ -97,7 +97,8 @@ impl Trail {
         self.bytes += bytes;
     }
 
-    /// An empty block; what has no room beside `bytes` more is forgotten, and its memory used again.
+    /// An empty block; what has no room beside `bytes` more is forgotten, and its memory is used
+    /// again.
     fn next_block(&mut self, bytes: usize) -> Block {
         let mut free = Block::default();
         while self.bytes + bytes.max(self.bytes_max / BLOCKS) > self.bytes_max
