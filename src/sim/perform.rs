@@ -30,11 +30,13 @@ impl World {
             self.take_request(server, process, &input);
             self.trace.step(self.agenda.now(), node, &input);
             let now = self.agenda.now();
+            let windows = self.windows_of_full(server);
             let Some(it) = self.servers.get_mut(&server) else { return };
             let reading = it.host.clock.read(now);
             let Some(running) = it.running.as_mut() else { return };
             let mut effects = Vec::new();
             running.worker.handle(reading, input, &mut effects);
+            self.look_at_admitted(server, windows);
             for effect in effects {
                 if self.burns(node, process) {
                     return self.kill(node);

@@ -95,6 +95,7 @@ impl World {
         let ahead_ms = 1_795_000_000_000 + 40 * u64::from(server.0);
         let input = Input::Worker(WorkerInput::WallClock { ahead_ms });
         self.hand_in(Node::Server(server), number, input);
+        self.measure(server);
         self.set_timer(Node::Server(server));
     }
 
