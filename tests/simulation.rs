@@ -58,6 +58,19 @@ fn power_cuts_break_no_property() {
 }
 
 #[test]
+fn servers_that_fill_up_break_no_property() {
+    let (mut failovers, mut moves) = (0, 0);
+    for seed in 1..=6 {
+        let report = simulate(seed, Options { space: true, ..options() });
+        demand_whole(&report);
+        failovers += report.failovers;
+        moves += report.coverage.moments("let go");
+    }
+    assert!(failovers >= 6, "hardly any failover: the faults miss their mark");
+    assert!(moves >= 10, "hardly anything moves: {moves}");
+}
+
+#[test]
 fn one_seed_breaks_no_property() {
     demand_whole(&simulate(number("TANDEM_SEED", 1), options()));
 }
@@ -65,7 +78,9 @@ fn one_seed_breaks_no_property() {
 #[test]
 fn a_seed_gives_one_run() {
     let seed = number("TANDEM_SEED", 3);
-    for options in [options(), Options { power_cuts: 20, ..options() }] {
+    let (cut, full) =
+        (Options { power_cuts: 20, ..options() }, Options { space: true, ..options() });
+    for options in [options(), cut, full] {
         let (one, two) = (simulate(seed, options), simulate(seed, options));
         assert_eq!((one.hash, one.steps), (two.hash, two.steps));
         assert_ne!(one.hash, simulate(seed + 1, options).hash);

@@ -129,6 +129,8 @@ mutants! {
         "an incarnation without its predecessor's log stands for it";
     AckBeforeSynced "ack-before-synced"
         "a write is acknowledged before the log has it on the disk";
+    FullIgnored "full-ignored"
+        "a primary goes on although a server that has to hold the write is full";
 }
 
 #[cfg(feature = "mutants")]

@@ -3,12 +3,15 @@
 //! Where a world is under siege, that is where faults come from a random driver, a fault that
 //! would go beyond the budget does not happen, and every one that does is counted.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::coverage::{Cell, Coverage, Role};
+use super::node::Input;
 use super::world::{Event, World};
 use super::{Node, Process};
+use crate::protocol::effect::WorkerInput;
 use crate::protocol::meta::durable::Step;
+use crate::protocol::space::{Level, Space};
 use crate::protocol::time::{Span, Time};
 use crate::protocol::types::ServerId;
 
@@ -39,6 +42,8 @@ pub enum Fault {
     Stall(ServerId, Span),
     Mend(Node, Node),
     MendAll,
+    /// It measures that it is so full.
+    Space(ServerId, Level),
 }
 
 /// The kinds of faults, for choosing and for counting.
@@ -103,7 +108,7 @@ impl Fault {
             Fault::Stop(_) => Some(Kind::Stop),
             Fault::Stall(..) => Some(Kind::Stall),
             Fault::KillSoon(..) | Fault::Power => None,
-            Fault::Start(_) | Fault::Mend(..) | Fault::MendAll => None,
+            Fault::Start(_) | Fault::Mend(..) | Fault::MendAll | Fault::Space(..) => None,
         }
     }
 
@@ -121,6 +126,7 @@ impl Fault {
                 [Some(from), Some(to)]
             }
             Fault::Power | Fault::Start(_) | Fault::Mend(..) | Fault::MendAll => [None, None],
+            Fault::Space(..) => [None, None],
         }
     }
 }
@@ -133,6 +139,8 @@ pub struct Siege {
     pub coverage: Coverage,
     /// Servers that were asked to stop, until they are gone.
     pub leaving: BTreeSet<Process>,
+    /// How full each server is; empty where nothing is measured.
+    pub levels: BTreeMap<ServerId, Level>,
 }
 
 impl Siege {
@@ -193,6 +201,12 @@ impl World {
                 self.mend(other, one);
             }
             Fault::MendAll => self.mend_all(),
+            Fault::Space(server, level) => {
+                if let Some(siege) = &mut self.siege {
+                    siege.levels.insert(server, level);
+                }
+                self.measure(server);
+            }
         }
     }
 
@@ -212,7 +226,27 @@ impl World {
         for node in servers.into_iter().chain([Node::Meta]) {
             self.set_fuse(node, None);
         }
+        let levels = self.siege.iter().flat_map(|siege| &siege.levels);
+        let full: Vec<_> = levels.filter(|it| *it.1 > Level::Ok).map(|it| *it.0).collect();
+        for server in full {
+            self.strike(Fault::Space(server, Level::Ok));
+        }
         self.strike(Fault::MendAll);
+    }
+
+    /// A server that runs measures how full it is.
+    pub(super) fn measure(&mut self, server: ServerId) {
+        let levels = self.siege.as_ref().map(|siege| &siege.levels);
+        let Some(&level) = levels.and_then(|levels| levels.get(&server)) else { return };
+        let Some(process) = self.alive_at(Node::Server(server)) else { return };
+        let used = match level {
+            Level::Ok => 500,
+            Level::Soft => 860,
+            Level::High => 920,
+            Level::Hard => 970,
+        };
+        let space = Space { level, used, capacity: 1_000, ..Space::default() };
+        self.hand_in(Node::Server(server), process, Input::Worker(WorkerInput::Space { space }));
     }
 
     fn cut_power(&mut self) {

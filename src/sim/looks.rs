@@ -2,13 +2,21 @@
 //!
 //! Of those who would answer only a primary whose epoch has passed is of interest, so that look
 //! is taken when a primary opens, at all others, and after every input of a worker that holds
-//! such a primary. Copies are looked at when the driver asks for it.
+//! such a primary. Copies are looked at when the driver asks for it. What a full server admits is
+//! looked at after every input of its worker.
+
+use std::rc::Rc;
 
 use super::trace::fold;
 use super::truth::Fact;
 use super::world::World;
-use crate::protocol::types::{Epoch, KeySet, Revision, ServerId};
+use crate::protocol::replica::log::Log;
+use crate::protocol::space::Level;
+use crate::protocol::types::{Entry, Epoch, KeySet, Op, Revision, ServerId};
 use crate::store::Engine;
+
+/// A key set, its primary's prepared point, and the writes in its window.
+type Window = (KeySet, Op, Vec<Rc<Entry>>);
 
 impl World {
     /// A primary opened: whoever else would still answer reads of `set` is found out.
@@ -43,6 +51,41 @@ impl World {
             let until = replica.leased_until(timing.lease);
             let left = until.map(|until| node.host.clock.when(until).since(now));
             self.learn(Fact::Serving { process, set, epoch, left });
+        }
+    }
+
+    /// What the primaries of a full server have in their windows, before it handles an input.
+    pub(super) fn windows_of_full(&self, server: ServerId) -> Vec<Window> {
+        let running = self.running(server);
+        let full = running.filter(|it| it.worker.level() >= Some(Level::Hard));
+        let replicas = full.into_iter().flat_map(|it| it.worker.replicas());
+        let window = |log: &Log| log.window().cloned().collect();
+        replicas
+            .filter(|it| it.is_primary())
+            .map(|it| (it.set(), it.log().prepared(), window(it.log())))
+            .collect()
+    }
+
+    /// Looks at what a full server has admitted since.
+    pub(super) fn look_at_admitted(&mut self, server: ServerId, before: Vec<Window>) {
+        let mut found = Vec::new();
+        for (set, prepared, mut window) in before {
+            let Some(running) = self.running(server) else { return };
+            let Some(replica) = running.worker.replica(set).filter(|it| it.is_primary()) else {
+                continue;
+            };
+            for entry in replica.log().window().filter(|it| it.op > prepared) {
+                let last = window.iter().rev().find(|it| it.key == entry.key);
+                let length = match last {
+                    Some(last) => last.change.value().map(|it| it.len()),
+                    None => running.engine.get(set, &entry.key).map(|(value, _)| value.len()),
+                };
+                found.push((running.number, set, entry.clone(), length));
+                window.push(entry.clone());
+            }
+        }
+        for (process, set, entry, before) in found {
+            self.learn(Fact::Admitted { process, set, entry: &entry, before });
         }
     }
 

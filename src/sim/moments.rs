@@ -39,6 +39,7 @@ fn of_a_word_to_meta(from: Node, message: &ToMeta) -> Option<Moment> {
             ChangeKind::Reaffirm => at("withdrawn", Node::Meta),
         },
         ToMeta::Left => at("left", Node::Meta),
+        ToMeta::Depart { .. } => at("departing", Node::Meta),
         ToMeta::Heartbeat { .. }
         | ToMeta::Complaint { .. }
         | ToMeta::Resigned { .. }
@@ -53,6 +54,7 @@ fn of_an_order(to: Node, message: &ToServer) -> Option<Moment> {
         ToServer::ConfirmRemoval { member, .. } => at("removal asked", Node::Server(member.server)),
         ToServer::ConfirmLeave { member, .. } => at("leave asked", Node::Server(member.server)),
         ToServer::Released => at("released", Node::Meta),
+        ToServer::Unplaced { .. } => at("unplaced", Node::Meta),
         ToServer::HandOver { to, .. } => at("handover ordered", Node::Server(to.server)),
         ToServer::Resign { .. } => at("resign ordered", Node::Meta),
         ToServer::Changed { .. } => at("change answered", Node::Meta),

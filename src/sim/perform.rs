@@ -30,11 +30,13 @@ impl World {
             self.take_request(server, process, &input);
             self.trace.step(self.agenda.now(), node, &input);
             let now = self.agenda.now();
+            let windows = self.windows_of_full(server);
             let Some(it) = self.servers.get_mut(&server) else { return };
             let reading = it.host.clock.read(now);
             let Some(running) = it.running.as_mut() else { return };
             let mut effects = Vec::new();
             running.worker.handle(reading, input, &mut effects);
+            self.look_at_admitted(server, windows);
             for effect in effects {
                 if self.burns(node, process) {
                     return self.kill(node);
@@ -369,8 +371,10 @@ impl World {
             MetaNote::Dead { member } => Moment::at("dead", &[server(member.server)]),
             MetaNote::Promoted { primary, .. } => Moment::at("promoted", &[server(primary.server)]),
             MetaNote::Removed { member, .. } => Moment::at("removed", &[server(member.server)]),
+            MetaNote::LetGo { member, .. } => Moment::at("let go", &[server(member.server)]),
             MetaNote::Added { member, .. } => Moment::at("added", &[server(member.server)]),
             MetaNote::HandedOver { to, .. } => Moment::at("handed over", &[server(to.server)]),
+            MetaNote::Moving { from, to, .. } => Moment::at("moving", &[server(from), server(to)]),
             MetaNote::Lost { .. } => Moment::at("lost", &[]),
             MetaNote::RecoveryStarted { .. } => Moment::at("recovery started", &[Node::Meta]),
             MetaNote::RecoveryStep { .. } => Moment::at("recovery step", &[Node::Meta]),

@@ -14,6 +14,7 @@ use crate::protocol::limits::Limits;
 use crate::protocol::message::Registration;
 use crate::protocol::meta::durable::MetaRecord;
 use crate::protocol::meta::{MetaServer, MetaSettings};
+use crate::protocol::space::Thresholds;
 use crate::protocol::time::{Span, Time};
 use crate::protocol::types::{ServerId, WorkerId};
 use crate::protocol::view::View;
@@ -94,6 +95,7 @@ impl World {
         let ahead_ms = 1_795_000_000_000 + 40 * u64::from(server.0);
         let input = Input::Worker(WorkerInput::WallClock { ahead_ms });
         self.hand_in(Node::Server(server), number, input);
+        self.measure(server);
         self.set_timer(Node::Server(server));
     }
 
@@ -113,6 +115,7 @@ impl World {
             copies: self.settings.copies,
             min_write_copies: self.settings.min_write_copies,
             durable: self.settings.durable,
+            thresholds: Thresholds::default(),
             replace_after: self.settings.replace_after,
             new_cluster: self.cluster,
         };

@@ -130,6 +130,13 @@ pub enum Fact<'a> {
         request: &'a Request,
         answer: &'a Answer,
     },
+    /// A primary admitted a write, where a value of `before` bytes was; its own server is full.
+    Admitted {
+        process: Process,
+        set: KeySet,
+        entry: &'a Entry,
+        before: Option<usize>,
+    },
     /// A process dropped requests whose client is gone.
     Abandoned {
         process: Process,
@@ -299,6 +306,7 @@ impl Truth {
             | Fact::Digested { .. }
             | Fact::Requested { .. }
             | Fact::Answered { .. }
+            | Fact::Admitted { .. }
             | Fact::Abandoned { .. }
             | Fact::Invoked { .. }
             | Fact::Ended { .. }

@@ -11,6 +11,7 @@ mod expiry;
 mod flipped;
 mod lifetimes;
 mod loopback;
+mod moves;
 mod network;
 mod power;
 mod rejoin;

@@ -280,3 +280,40 @@ fn a_copy_onto_a_disk_that_fills_up_goes_on_when_there_is_room() {
         }
     });
 }
+
+#[test]
+fn deletes_alone_make_room_again() {
+    let of_servers = vec![(SMALL.0, "disk_capacity = \"64MiB\"".to_owned())];
+    let plan = Plan { durable: true, spawn: false, servers: 2, of_servers, ..Plan::default() };
+    let made = TestCluster::start(&plan);
+    let client = client(&made);
+    let before = epochs(&client);
+    let session = client.session().with_timeout(SOON);
+    let full = (0..4_000).find(|&number| {
+        match block_on(session.put(key(number), value(number, VALUE_BYTES))) {
+            Ok(_) => false,
+            Err(Error::NotDone { why: NotDone::Refused(Refusal::Full { server }), .. }) => {
+                assert_eq!(server, SMALL);
+                true
+            }
+            Err(other) => panic!("{other}"),
+        }
+    });
+    let stored = full.expect("a server with a capacity fills up");
+    // A little is left, with the log and its reserve.
+    let kept = 40;
+    for number in kept..stored {
+        let deleted = block_on(session.delete(key(number))).expect("deletes go on");
+        assert!(deleted.existed);
+    }
+    wait::until("room, without anybody's help", WHOLE, || {
+        let refused = (0..16).any(|it| is_refused(&session, &format!("new-{it}")));
+        (!refused).then_some(()).ok_or_else(|| format!("{:?}", space(&client)))
+    });
+    until_level(&client, |level| level < Level::Soft);
+    assert_eq!(epochs(&client), before, "nobody had to start again");
+    for number in 0..kept {
+        let read = block_on(session.get(key(number))).expect("a read");
+        assert_eq!(read.item.map(|it| it.value), Some(value(number, VALUE_BYTES)));
+    }
+}

@@ -128,6 +128,10 @@ pub enum ToMeta {
     Left,
     /// How full the server is, from worker 0: when that changes, and on every new link.
     Space(Space),
+    /// A secondary of these sets that is not needed there asks to be let go.
+    Depart {
+        sets: Vec<(KeySet, Epoch)>,
+    },
 }
 
 /// How a process introduces itself.
@@ -218,4 +222,9 @@ pub enum ToServer {
     },
     /// The answer to `Leaving`: no configuration names you, and none will.
     Released,
+    /// These sets belong on other servers, which hold them. Where you are secondary, ask to be let
+    /// go; where you are none of the members, drop what you hold.
+    Unplaced {
+        sets: Vec<(KeySet, Epoch)>,
+    },
 }

@@ -22,6 +22,7 @@ pub(super) struct Asks {
     pub(super) cancels: BTreeMap<(LinkId, Member), Vec<KeySet>>,
     pub(super) handovers: BTreeMap<(LinkId, Member), Sets>,
     pub(super) resigns: BTreeMap<LinkId, Sets>,
+    pub(super) unplaced: BTreeMap<LinkId, Sets>,
     /// Configurations to send once more to their primaries.
     pub(super) entries: BTreeMap<LinkId, Vec<KeySet>>,
 }
@@ -68,6 +69,11 @@ impl MetaServer {
         for (link, sets) in asks.resigns {
             for sets in sets.chunks(SETS_MAX) {
                 self.send(link, ToServer::Resign { sets: sets.to_vec() });
+            }
+        }
+        for (link, sets) in asks.unplaced {
+            for sets in sets.chunks(SETS_MAX) {
+                self.send(link, ToServer::Unplaced { sets: sets.to_vec() });
             }
         }
     }

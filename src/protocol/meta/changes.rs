@@ -20,7 +20,7 @@ struct Granted {
 impl MetaServer {
     pub(super) fn on_change(
         &mut self,
-        _now: Time,
+        now: Time,
         link: LinkId,
         id: ChangeId,
         set: KeySet,
@@ -34,7 +34,7 @@ impl MetaServer {
         let outcome = self.judge(id, set, epoch, kind);
         match outcome {
             Ok(granted) => {
-                let new = self.grant(set, kind, granted);
+                let new = self.grant(now, set, kind, granted);
                 self.send(link, ToServer::Changed { id, set, outcome: Ok(new) });
                 true
             }
@@ -125,11 +125,18 @@ impl MetaServer {
         Ok(Granted { primary: to, secondaries })
     }
 
-    fn grant(&mut self, set: KeySet, kind: ChangeKind, granted: Granted) -> Configuration {
+    fn grant(
+        &mut self,
+        now: Time,
+        set: KeySet,
+        kind: ChangeKind,
+        granted: Granted,
+    ) -> Configuration {
         let new = self.install(set, granted.primary, granted.secondaries);
         let epoch = new.epoch;
         match kind {
             ChangeKind::Add { learner, recovery: _ } => {
+                self.note_taken(now, learner.server);
                 self.note(MetaNote::Added { set, epoch, member: learner });
             }
             ChangeKind::HandOver { to } => self.note(MetaNote::HandedOver { set, epoch, to }),

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::MetaServer;
+use super::moves::Moved;
 use crate::protocol::effect::{MetaEffect, MetaNote};
 use crate::protocol::message::{Activity, SetReport, ToServer};
 use crate::protocol::mutants::{Mutant, planted};
@@ -30,7 +31,9 @@ pub(super) struct Pulse {
     reports: Vec<Option<HeardReport>>,
     suspected_since: Option<Time>,
     /// How full it said that it is.
-    space: Option<Space>,
+    pub(super) space: Option<Space>,
+    /// What it was told of sets that belong elsewhere, and what it gave away.
+    pub(super) moved: Moved,
     /// Workers that said that they serve nothing any more.
     pub(super) left: BTreeSet<WorkerId>,
 }
@@ -53,6 +56,7 @@ impl Pulse {
             reports: Vec::new(),
             suspected_since: None,
             space: None,
+            moved: Moved::default(),
             left: BTreeSet::new(),
         }
     }

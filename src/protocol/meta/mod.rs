@@ -26,6 +26,7 @@ mod heirs;
 mod install;
 mod ledger;
 mod liveness;
+mod moves;
 mod outbox;
 mod promotion;
 mod recovery;
@@ -48,6 +49,7 @@ use super::Machine;
 use super::effect::{MetaEffect, MetaInput, MetaNote};
 use super::message::{ToMeta, ToServer};
 use super::mutants::{Mutant, planted};
+use super::space::Thresholds;
 use super::time::{Span, Time};
 use super::timing::Timing;
 use super::types::{ClusterId, KeySet, LinkId, Member, RecoveryId, ServerId};
@@ -74,6 +76,8 @@ pub struct MetaSettings {
     pub min_write_copies: u16,
     /// Servers keep what they hold over a restart: of a dead one an heir may come.
     pub durable: bool,
+    /// From where on a server is full, to see ahead what a move makes of one.
+    pub thresholds: Thresholds,
     /// A server that is not spawned and stays away for this long is replaced by a spare.
     pub replace_after: Span,
     /// Identity of the cluster if the durable state is empty; drawn by the caller.
@@ -230,6 +234,7 @@ impl MetaServer {
             ToMeta::Leaving => self.on_leaving(link, member),
             ToMeta::Left => self.on_left(now, link),
             ToMeta::Space(space) => self.on_space(member, space),
+            ToMeta::Depart { sets } => self.on_depart(member, &sets),
         }
     }
 
@@ -257,6 +262,7 @@ impl MetaServer {
             self.order_copies(now, &mut asks);
         }
         self.order_handovers(now, &mut asks);
+        self.tell_unplaced(now, &mut asks);
         self.send_asks(asks);
         self.advance_recoveries(now);
     }

@@ -32,13 +32,8 @@ impl MetaServer {
         let Some(link) = self.link_to(primary, set) else { return };
         let (timing, nonce) = (self.settings.timing, self.nonce);
         for member in live {
-            let suspected = self.is_suspected(member) || self.ledger.is_dead(member);
-            let round = &mut self.watches[usize::from(set.0)].round;
-            let complaint = round.complaints.get(&member);
-            let complained =
-                complaint.is_some_and(|&at| now.since(at) <= timing.complain.scaled(2, 1));
-            let doubted = suspected || complained;
-            if !doubted && !self.may_leave(member, &configuration) {
+            let doubted = self.is_doubted(now, set, member);
+            if !doubted && !self.may_leave(now, set, member, &configuration) {
                 self.watches[usize::from(set.0)].round.removals.remove(&member);
                 continue;
             }
@@ -51,25 +46,58 @@ impl MetaServer {
         }
     }
 
+    /// Whether there is a reason to ask about a secondary: it is silent, or its primary complained.
+    fn is_doubted(&self, now: Time, set: KeySet, member: Member) -> bool {
+        let complaint = self.watches[usize::from(set.0)].round.complaints.get(&member);
+        let recent = self.settings.timing.complain.scaled(2, 1);
+        let complained = complaint.is_some_and(|&at| now.since(at) <= recent);
+        self.is_suspected(member) || self.ledger.is_dead(member) || complained
+    }
+
     /// Whether a secondary wants to leave what a live, staying member goes on holding. That the
     /// primary is not suspected proves nothing: its own word is asked for.
-    fn may_leave(&self, member: Member, configuration: &Configuration) -> bool {
-        let leaving = self.ledger.server(member.server).is_some_and(|row| row.leaving);
+    fn may_leave(
+        &self,
+        now: Time,
+        set: KeySet,
+        member: Member,
+        configuration: &Configuration,
+    ) -> bool {
+        let departs = self.watches[usize::from(set.0)].round.departing.contains(&member)
+            && self.is_superfluous(now, set, member);
+        let stops = self.ledger.server(member.server).is_some_and(|row| row.leaving);
+        let leaving = departs || stops;
         let stays =
             configuration.members().any(|it| it != member && self.available(it.server) == Some(it));
         leaving && stays && self.is_up(configuration.primary)
     }
 
-    /// Takes secondaries out of `set`; with the primary's prepared point where it confirmed it.
-    pub(super) fn remove(&mut self, set: KeySet, gone: &[Member], prepared: Option<Op>) {
-        let Some(configuration) = self.ledger.configuration(set).cloned() else { return };
+    /// Takes secondaries out of `set`, whose copies have to be made anew; with the primary's
+    /// prepared point where it confirmed it.
+    fn remove(&mut self, set: KeySet, gone: &[Member], prepared: Option<Op>) {
+        for &member in gone {
+            self.cover(member, set, false);
+        }
+        let epoch = self.take_out(set, gone, prepared);
+        for &member in gone {
+            self.note(MetaNote::Removed { set, epoch, member });
+        }
+    }
+
+    /// Lets a secondary go that is not needed: all copies are there without it.
+    fn let_go(&mut self, now: Time, set: KeySet, member: Member, prepared: Op) {
+        let epoch = self.take_out(set, &[member], Some(prepared));
+        self.note_given(now, member.server);
+        self.note(MetaNote::LetGo { set, epoch, member });
+    }
+
+    fn take_out(&mut self, set: KeySet, gone: &[Member], prepared: Option<Op>) -> Epoch {
+        let configuration = self.ledger.configuration(set).cloned();
+        let configuration = configuration.expect("only members are taken out");
         let floor = usize::from(self.settings.min_write_copies);
         // Only a primary that opened in this epoch knows that its secondaries' logs are parts of
         // its own; without that an op number says nothing about what the removed one holds.
         let opened = self.watches[usize::from(set.0)].round.opened;
-        for &member in gone {
-            self.cover(member, set, false);
-        }
         let stay = configuration.secondaries.iter().copied().filter(|it| !gone.contains(it));
         let new = self.install(set, configuration.primary, stay.collect());
         if new.copies() < floor
@@ -78,9 +106,7 @@ impl MetaServer {
         {
             row.ex_member = Some((member, op));
         }
-        for &member in gone {
-            self.note(MetaNote::Removed { set, epoch: new.epoch, member });
-        }
+        new.epoch
     }
 
     /// A primary says that a follower does not answer: a reason to ask, nothing more.
@@ -126,10 +152,20 @@ impl MetaServer {
             let asked = round.removals.get(&member);
             let expected = asked.is_some_and(|it| it.expects(now, link, nonce, bound))
                 || planted(Mutant::DelayedRemoval);
-            if current && expected && !round.resigned {
-                self.remove(set, &[member], Some(prepared));
-                taken = true;
+            let departs = round.departing.contains(&member);
+            if !(current && expected) || round.resigned {
+                continue;
             }
+            let leaving = self.ledger.server(member.server).is_some_and(|row| row.leaving);
+            if departs && self.is_superfluous(now, set, member) {
+                self.let_go(now, set, member, prepared);
+            } else if leaving || !departs || self.is_doubted(now, set, member) {
+                self.remove(set, &[member], Some(prepared));
+            } else {
+                // It asked to go, and is needed by now.
+                continue;
+            }
+            taken = true;
         }
         taken
     }

@@ -1,4 +1,5 @@
-//! Targets: which servers should hold each key set, changed only where one stays away.
+//! Targets: which servers should hold each key set, changed only where one stays away, or is nearly
+//! full (see `moves`).
 //!
 //! A server that is not spawned and has been away for long gives its place in every target to a
 //! spare; a target with too few servers takes in the least loaded one. Servers that are nearly full
@@ -14,6 +15,7 @@ impl MetaServer {
             return;
         }
         self.grow_targets();
+        self.choose_moves(now);
         let lost: Vec<_> = self
             .settings
             .servers

@@ -3,7 +3,7 @@
 //! Nothing here is needed after a restart: the durable rows say what is to be done, and the
 //! questions are asked anew.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::protocol::message::ProbeReport;
 use crate::protocol::time::{Span, Time};
@@ -39,6 +39,8 @@ pub(super) struct Round {
     pub(super) troubled_since: Option<Time>,
     pub(super) probes: BTreeMap<Member, Question<ProbeReport>>,
     pub(super) removals: BTreeMap<Member, Question<()>>,
+    /// Secondaries that asked to be let go.
+    pub(super) departing: BTreeSet<Member>,
     /// Followers that the primary complained of, and when it did so last.
     pub(super) complaints: BTreeMap<Member, Time>,
     pub(super) copy: Option<Order>,

@@ -67,6 +67,17 @@ impl Replica {
         self.clear(ctx);
     }
 
+    /// An outsider has its engine forget what is left of the copy that it was, if anything is.
+    pub(super) fn drop_records(&mut self, ctx: &mut Context<'_>) {
+        let fresh = self.log == Log::default() && self.whole_from.is_none();
+        if !fresh || self.base.is_some() || self.settle_at.is_some() {
+            // It is no copy any more before there is nothing in it.
+            self.whole_from = None;
+            self.remember(ctx);
+            self.start_empty(ctx, false);
+        }
+    }
+
     /// Has the engine forget what it holds: log and duplicate records are the ones from here on.
     fn clear(&self, ctx: &mut Context<'_>) {
         let (at, dedup) = (self.log.committed(), self.dedup.snapshot());

@@ -8,12 +8,16 @@ use super::primary::Primary;
 use super::{Context, Replica, Role};
 use crate::protocol::effect::{Lane, WorkerEffect};
 use crate::protocol::message::PeerMessage;
+use crate::protocol::mutants::{Mutant, planted};
 use crate::protocol::space::Level;
-use crate::protocol::types::{LinkId, Member, ServerId};
+use crate::protocol::types::{Epoch, LinkId, Member, ServerId};
 
 impl Primary {
     /// A server without room for more, among those that have to hold every write.
     pub(super) fn full(&self, me: Member, level: Option<Level>) -> Option<ServerId> {
+        if planted(Mutant::FullIgnored) {
+            return None;
+        }
         if level >= Some(Level::Hard) {
             return Some(me.server);
         }
@@ -57,6 +61,25 @@ impl Replica {
         let set = self.set;
         let message = PeerMessage::Space { set, level };
         ctx.effect(WorkerEffect::SendPeer { link, lane: Lane::Set(set), message });
+    }
+
+    /// The set belongs on other servers, which hold it as of `epoch`. A secondary asks to be let go
+    /// of it, which is answered with true; who is no member drops what it holds.
+    pub fn on_unplaced(&mut self, ctx: &mut Context<'_>, epoch: Epoch) -> bool {
+        if epoch != self.epoch() || self.inherits {
+            return false;
+        }
+        match &self.role {
+            Role::Secondary(_) => true,
+            Role::Outside => {
+                let named = self.configuration.as_ref().is_some_and(|it| it.contains(ctx.me));
+                if !named {
+                    self.drop_records(ctx);
+                }
+                false
+            }
+            Role::Primary(_) | Role::Learner(_) => false,
+        }
     }
 
     /// A follower says how full it is.

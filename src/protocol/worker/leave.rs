@@ -1,11 +1,11 @@
 //! A server that stops: it has the metaserver take it out of every key set, and exits only when
-//! nothing depends on it (rule 9).
+//! nothing depends on it (rule 9). And one that is to leave some key sets only.
 
 use super::Worker;
 use crate::protocol::effect::WorkerEffect;
 use crate::protocol::message::ToMeta;
 use crate::protocol::time::Time;
-use crate::protocol::types::KeySet;
+use crate::protocol::types::{Epoch, KeySet};
 
 /// A stop under way.
 #[derive(Clone, Debug, Eq, PartialEq, Hash)]
@@ -65,6 +65,24 @@ impl Worker {
             effects.push(WorkerEffect::HeldUp { sets: held });
         }
         self.leave = Some(leave);
+    }
+
+    /// Others hold these sets: secondaries ask to be let go, the rest is dropped.
+    pub(super) fn on_unplaced(
+        &mut self,
+        now: Time,
+        sets: &[(KeySet, Epoch)],
+        effects: &mut Vec<WorkerEffect>,
+    ) {
+        let mut departs = Vec::new();
+        for &(set, epoch) in sets {
+            let asks = self.with(set, now, effects, |it, ctx| it.on_unplaced(ctx, epoch));
+            departs.extend(asks.unwrap_or(false).then_some((set, epoch)));
+        }
+        if !departs.is_empty() {
+            let message = ToMeta::Depart { sets: departs };
+            effects.push(WorkerEffect::SendMeta { message });
+        }
     }
 
     /// The metaserver lets this server go.

@@ -30,7 +30,7 @@ use super::limits::Limits;
 use super::message::{Answer, ReadLevel, Refusal, Registration, Request, ToMeta};
 use super::placement;
 use super::replica::{Context, Numbers, Replica, Wishes};
-use super::space::Space;
+use super::space::{Level, Space};
 use super::time::Time;
 use super::timing::Timing;
 use super::types::{ClusterId, Expiry, KeySet, LinkId, Member, Revision, WorkerId};
@@ -165,6 +165,12 @@ impl Worker {
     #[must_use]
     pub fn member(&self) -> Option<Member> {
         self.me
+    }
+
+    /// How full this server is, if it measures that.
+    #[must_use]
+    pub fn level(&self) -> Option<Level> {
+        self.space.map(|space| space.level)
     }
 
     #[must_use]

@@ -49,6 +49,7 @@ impl Worker {
                 }
             }
             ToServer::Released => self.on_released(now, effects),
+            ToServer::Unplaced { sets } => self.on_unplaced(now, &sets, effects),
             ToServer::CancelCopy { learner, sets } => {
                 for set in sets {
                     self.with(set, now, effects, |it, ctx| it.on_cancel_copy(ctx, learner));

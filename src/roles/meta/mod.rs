@@ -150,6 +150,7 @@ fn settings(config: &ClusterConfig, new_cluster: ClusterId) -> MetaSettings {
         copies: small(config.replicas()),
         min_write_copies: small(config.min_write_copies()),
         durable: config.engine() == Engine::Durable,
+        thresholds: config.thresholds(),
         replace_after: REPLACE_AFTER,
         new_cluster,
     }

@@ -102,9 +102,15 @@ fn log_note(note: MetaNote) {
         MetaNote::Removed { set, epoch, member } => {
             tracing::info!(%set, %epoch, %member, "removed");
         }
+        MetaNote::LetGo { set, epoch, member } => {
+            tracing::info!(%set, %epoch, %member, "let go: others hold the set");
+        }
         MetaNote::Added { set, epoch, member } => tracing::info!(%set, %epoch, %member, "added"),
         MetaNote::HandedOver { set, epoch, to } => {
             tracing::info!(%set, %epoch, %to, "handed over");
+        }
+        MetaNote::Moving { set, from, to } => {
+            tracing::info!(%set, %from, %to, "moves, for a server is nearly full");
         }
         MetaNote::Lost { set } => tracing::error!(
             %set,

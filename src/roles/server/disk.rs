@@ -201,8 +201,13 @@ impl Writer {
                     }
                 }
             };
+            let written = matches!(outcome, Told::Checkpointed(_));
             // The worker is gone only when the process ends.
             let _ = told.send(outcome);
+            if written && let Err(error) = checkpoint.reclaim() {
+                let failed = Error::from(error).context("freeing the disk failed");
+                let _ = told.send(Told::Failed(failed));
+            }
         };
         thread.spawn(write).context("can not start a thread")?;
         Ok(())

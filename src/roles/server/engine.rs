@@ -64,6 +64,24 @@ impl Engine {
         }
     }
 
+    /// The disk is nearly full, or is no longer.
+    pub fn set_tight(&mut self, is_tight: bool) {
+        match self {
+            Engine::Memory(_) => {}
+            Engine::Durable(engine, _) => engine.set_tight(is_tight),
+        }
+    }
+
+    /// Begins a checkpoint if it is time for one.
+    pub fn tend_checkpoint(&mut self, machine: &Worker) {
+        if let Engine::Durable(engine, disk) = self
+            && engine.wants_checkpoint()
+        {
+            let (batch, checkpoint) = engine.begin_checkpoint(machine.inheritance());
+            disk.checkpoint(batch, checkpoint);
+        }
+    }
+
     /// Something waits to be written.
     pub fn is_due(&self) -> bool {
         match self {
@@ -90,10 +108,7 @@ impl Engine {
         match told {
             Told::Synced(number) => {
                 let done = engine.synced(number).collect();
-                if engine.wants_checkpoint() {
-                    let (batch, checkpoint) = engine.begin_checkpoint(machine.inheritance());
-                    disk.checkpoint(batch, checkpoint);
-                }
+                self.tend_checkpoint(machine);
                 Ok(done)
             }
             Told::Checkpointed(log_from) => {

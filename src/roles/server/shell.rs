@@ -121,6 +121,12 @@ impl ServerShell {
         self.engine.memory_bytes()
     }
 
+    /// The server is nearly full, or is no longer: what was removed is to be free soon.
+    pub fn set_tight(&mut self, machine: &Worker, is_tight: bool) {
+        self.engine.set_tight(is_tight);
+        self.engine.tend_checkpoint(machine);
+    }
+
     fn report(&self, report: Report) {
         // The main thread is gone only when the process ends.
         let _ = self.reports.send(report);

@@ -127,6 +127,10 @@ pub async fn watch(driver: Driver, plan: Arc<Plan>, worker: WorkerId) {
             }
             Err(_) => continue,
         };
+        let is_tight = space.level >= Level::High;
+        if is_tight || before >= Level::High {
+            driver.with(|machine, shell| shell.set_tight(machine, is_tight));
+        }
         // Shown in whole percents, so that smaller changes are no news.
         let shown = |it: &Space| (it.level, it.of, it.capacity, it.per_mille() / 10);
         if known.as_ref().map(shown) == Some(shown(&space)) {

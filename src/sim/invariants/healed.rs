@@ -81,6 +81,10 @@ pub fn thin(world: &World) -> Option<String> {
         if configuration.copies() < copies {
             return Some(format!("{set} has {} copies of {copies}", configuration.copies()));
         }
+        let measured = world.siege.as_ref().is_some_and(|siege| !siege.levels.is_empty());
+        if measured && configuration.copies() > copies {
+            return Some(format!("{set} has {} copies of {copies}", configuration.copies()));
+        }
         if !world.members_agree(set, configuration) {
             return Some(format!("{set}: its members do not all act in {}", configuration.epoch));
         }

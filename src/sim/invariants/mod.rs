@@ -11,6 +11,7 @@ pub mod bounded_queues;
 pub mod calm;
 pub mod committed_prefix;
 pub mod epochs_grow;
+pub mod full_refuses;
 pub mod healed;
 pub mod incarnations_grow;
 pub mod leases_disjoint;
@@ -61,6 +62,7 @@ pub struct Invariants {
     bounded_queues: bounded_queues::BoundedQueues,
     committed_prefix: committed_prefix::CommittedPrefix,
     epochs_grow: epochs_grow::EpochsGrow,
+    full_refuses: full_refuses::FullRefuses,
     incarnations_grow: incarnations_grow::IncarnationsGrow,
     leases_disjoint: leases_disjoint::LeasesDisjoint,
     one_primary: one_primary::OnePrimary,
@@ -84,6 +86,7 @@ impl Invariants {
         judge(&mut self.bounded_queues, at, fact, truth)?;
         judge(&mut self.committed_prefix, at, fact, truth)?;
         judge(&mut self.epochs_grow, at, fact, truth)?;
+        judge(&mut self.full_refuses, at, fact, truth)?;
         judge(&mut self.incarnations_grow, at, fact, truth)?;
         judge(&mut self.leases_disjoint, at, fact, truth)?;
         judge(&mut self.one_primary, at, fact, truth)?;

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 
 use super::options::{Options, Swarm};
 use super::power::Power;
+use super::space::Filling;
 use crate::protocol::time::{Span, Time};
 use crate::protocol::types::ServerId;
 use crate::sim::coverage::Moment;
@@ -32,6 +33,8 @@ pub(super) struct Driver<'a> {
     pub options: Options,
     /// Of a run in which it is cut.
     pub(super) power: Option<Power>,
+    /// Of a run in which servers fill up.
+    pub(super) filling: Option<Filling>,
     /// Faults by time instead of drawn ones: those of an earlier run, or some of them.
     pub script: Option<std::vec::IntoIter<(Time, Fault)>>,
     pub(super) struck_last: Time,
@@ -120,6 +123,7 @@ impl Driver<'_> {
                 look = now + LOOK;
                 self.start_the_fallen(self.swarm.down_max);
                 self.cut_power_in_time();
+                self.fill_in_time();
                 if self.script.is_none() {
                     if now >= next_loss && self.world.is_whole() {
                         self.world.digest_copies();

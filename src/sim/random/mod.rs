@@ -14,6 +14,7 @@ mod driver;
 mod options;
 mod people;
 mod power;
+mod space;
 
 use std::fmt;
 
@@ -30,6 +31,7 @@ use driver::Driver;
 pub use options::Options;
 use options::{Swarm, draw_settings};
 use power::Power;
+use space::Filling;
 
 /// How long a healed world is watched for changes that have no reason.
 const CALM: Span = Span::from_millis(600);
@@ -106,6 +108,7 @@ pub fn simulate_with(
         rng,
         options,
         power: Power::new(seed, options.power_cuts),
+        filling: options.space.then(|| Filling::new(seed)),
         script: script.map(Vec::into_iter),
         struck_last: Time(0),
         observe,

@@ -18,6 +18,8 @@ pub struct Options {
     pub failovers: u64,
     /// Or, where this is not zero, after that many power cuts; then all servers are durable.
     pub power_cuts: u64,
+    /// Servers fill up, and have room again.
+    pub space: bool,
     /// And after this much virtual time at the latest.
     pub trouble: Span,
     /// Everything is whole again this long after the healing.
@@ -35,6 +37,7 @@ impl Default for Options {
         Options {
             failovers: 200,
             power_cuts: 0,
+            space: false,
             trouble: Span::from_millis(200_000),
             heal_max: Span::from_millis(60_000),
             steps_max: 3_000_000,

@@ -68,4 +68,11 @@ pub trait Base: Send + Sync {
     /// Makes changes and meta durable, in full or not at all. Where there is no room it may be
     /// asked again.
     fn checkpoint(&self, changes: &Overlay, meta: &Meta) -> Result<(), BaseError>;
+
+    /// How many records there are, about.
+    fn count(&self) -> u64;
+
+    /// Gives the disk back what deleted and replaced records take, where there is room enough to
+    /// do that. This takes long, and nothing waits for it.
+    fn reclaim(&self) -> Result<(), BaseError>;
 }

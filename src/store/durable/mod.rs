@@ -48,6 +48,9 @@ use crate::store::kept::Kept;
 /// A checkpoint is due once the log has grown by so many files since the last one.
 pub const CHECKPOINT_FILES: u64 = 2;
 
+/// Where the disk is nearly full, a checkpoint is made once one record of so many was deleted.
+const REMOVED_SHARE: u64 = 64;
+
 /// Why a worker's durable state can not be used.
 #[derive(Debug)]
 pub enum DurableError {
@@ -120,6 +123,16 @@ pub struct Checkpoint {
     changes: Arc<Overlay>,
     meta: Meta,
     base: Arc<dyn Base>,
+    reclaims: bool,
+}
+
+/// What takes space in the store and is not wanted any more.
+#[derive(Clone, Copy, Debug, Default)]
+struct Removed {
+    /// Keys that were deleted.
+    keys: u64,
+    /// Key sets were cleared.
+    cleared: bool,
 }
 
 /// The engine of one worker.
@@ -136,6 +149,10 @@ pub struct DurableEngine {
     /// Bytes of batches since the last checkpoint began.
     since_checkpoint: u64,
     checkpoint_bytes: u64,
+    /// What was removed since the last checkpoint began.
+    removed: Removed,
+    /// The disk is nearly full: what is removed is to be free soon.
+    is_tight: bool,
     /// The place in the log of the last checkpoint that ended.
     log_from: u64,
 }
@@ -198,6 +215,8 @@ impl DurableEngine {
             batches: 0,
             waiting: VecDeque::new(),
             since_checkpoint: log.bytes(),
+            removed: Removed::default(),
+            is_tight: false,
             checkpoint_bytes: CHECKPOINT_FILES * file_bytes,
             log_from,
         };
@@ -245,6 +264,7 @@ impl DurableEngine {
             }
             WorkerEffect::Cut { .. } => {}
             WorkerEffect::Apply { set, revision, entry, keep_tombstone } => {
+                self.removed.keys += u64::from(entry.change.value().is_none());
                 layers.apply(set, revision, &entry, keep_tombstone)?;
             }
             WorkerEffect::StoreChunk { set, run, after, through, read_at, records } => {
@@ -257,7 +277,10 @@ impl DurableEngine {
                 self.wait(WorkerInput::ChunkStored { set, run, through });
             }
             WorkerEffect::DropTombstones { set } => layers.drop_tombstones(set),
-            WorkerEffect::Clear { set, at, .. } => layers.clear(set, at),
+            WorkerEffect::Clear { set, at, .. } => {
+                self.removed.cleared = true;
+                layers.clear(set, at);
+            }
             WorkerEffect::Rebase { set, at, .. } => layers.rebase(set, at),
             // The replica knows, and tells a checkpoint.
             WorkerEffect::Expire { .. } => {}
@@ -299,10 +322,24 @@ impl DurableEngine {
         done.into_iter().map(|(_, completion)| completion)
     }
 
-    /// Whether the log has grown so much that a checkpoint should begin.
+    /// The disk is nearly full, or is no longer.
+    pub fn set_tight(&mut self, is_tight: bool) {
+        self.is_tight = is_tight;
+    }
+
+    /// Whether a checkpoint should begin: the log has grown enough, or the disk is nearly full and
+    /// much was removed, which is free only after one.
     #[must_use]
     pub fn wants_checkpoint(&self) -> bool {
-        self.layers.frozen.is_none() && self.since_checkpoint >= self.checkpoint_bytes
+        let grown = self.since_checkpoint >= self.checkpoint_bytes;
+        self.layers.frozen.is_none() && (grown || self.reclaims())
+    }
+
+    /// Whether the next checkpoint is made for the space that it frees.
+    fn reclaims(&self) -> bool {
+        let Removed { keys, cleared } = self.removed;
+        let many = || keys > 0 && keys >= self.layers.base.count() / REMOVED_SHARE;
+        self.is_tight && (cleared || many())
     }
 
     /// Begins a checkpoint of everything performed so far: `sets` is what the replicas have now.
@@ -316,9 +353,11 @@ impl DurableEngine {
         let encode = |it: Inheritance| (it.set, encode_row(&it, self.layers.tombstones(it.set)));
         let sets = sets.map(encode).collect();
         self.since_checkpoint = 0;
+        let reclaims = self.reclaims();
+        self.removed = Removed::default();
         let meta = Meta { log_from: 0, identity: self.identity, sets };
         let (changes, base) = (self.layers.freeze(), self.layers.base.clone());
-        (batch, Checkpoint { changes, meta, base })
+        (batch, Checkpoint { changes, meta, base, reclaims })
     }
 
     /// The checkpoint before file `log_from` is on the disk. Answers the file below which the log
@@ -338,6 +377,14 @@ impl Checkpoint {
     pub fn write(&mut self, log_from: u64) -> Result<(), BaseError> {
         self.meta.log_from = log_from;
         self.base.checkpoint(&self.changes, &self.meta)
+    }
+
+    /// After it is written: gives back the space of what was removed, if it was made for that.
+    ///
+    /// # Errors
+    /// The disk can not be read or written.
+    pub fn reclaim(&self) -> Result<(), BaseError> {
+        if self.reclaims { self.base.reclaim() } else { Ok(()) }
     }
 }
 

@@ -11,6 +11,10 @@
 //! ingestion is whole within one only. Every block has a checksum, which is looked at whenever the
 //! block is read.
 //!
+//! Deletes are rows too until tables are merged down to the lowest level, which the library does as
+//! its levels grow, and not where keys are only deleted. `reclaim` merges all of them, beside what
+//! is there: it takes as much room as the store has, for as long as it lasts.
+//!
 //! What an ingestion wrote before the disk was full stays until the store is opened again, and a
 //! merge that found no room leaves it shut for writes. So a checkpoint for which there is no room
 //! opens the store anew: what was there before it is what a restart would find.
@@ -20,10 +24,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
 use bytes::Bytes;
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use fjall::{AbstractTree as _, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use serde::{Deserialize, Serialize};
 
 use super::base::{Base, BaseError, Meta};
+use super::files;
 use super::overlay::{Changed, Changes, Overlay};
 use crate::protocol::types::{Incarnation, KeySet, LossEpoch, Op, Record, Revision, Value};
 
@@ -73,6 +78,12 @@ impl Store {
         Ok(Store { path: path.to_path_buf(), cache_bytes, tables })
     }
 
+    /// Bytes on the disk.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.with(|tables| Ok(tables.rows.disk_space())).unwrap_or_default()
+    }
+
     fn with<R>(&self, act: impl FnOnce(&Tables) -> Result<R, BaseError>) -> Result<R, BaseError> {
         let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
         match &*tables {
@@ -120,11 +131,41 @@ impl Base for Store {
                 self.with(Tables::persist)?;
             }
         }
-        let written = self.with(|tables| tables.checkpoint(changes, meta));
-        if let Err(BaseError::Full(_)) = written {
-            self.reopen()?;
+        let before = self.bytes();
+        let void = changes.sets().filter(|(_, changes)| changes.void).map(|(set, _)| set);
+        let written = self.with(|tables| {
+            void.into_iter().try_for_each(|set| tables.drop_tables(set))?;
+            let dropped = tables.rows.disk_space() < before;
+            tables.checkpoint(changes, meta).map(|()| dropped)
+        });
+        match written {
+            Ok(false) => Ok(()),
+            // The files of dropped tables go when nobody can look at an earlier version.
+            Ok(true) => self.reopen(),
+            Err(error @ BaseError::Full(_)) => {
+                self.reopen()?;
+                Err(error)
+            }
+            Err(error) => Err(error),
         }
-        written
+    }
+
+    fn count(&self) -> u64 {
+        self.with(|tables| Ok(tables.rows.approximate_len() as u64)).unwrap_or_default()
+    }
+
+    fn reclaim(&self) -> Result<(), BaseError> {
+        let free = files::usage(&self.path).map(|it| it.capacity.saturating_sub(it.used));
+        let free = free.map_err(io)?;
+        if free < self.bytes() {
+            return Ok(());
+        }
+        let merged = self.with(|tables| tables.rows.major_compact().map_err(outside));
+        match merged {
+            // Somebody else took the room; what was there before still is.
+            Err(BaseError::Full(_)) => self.reopen(),
+            merged => merged,
+        }
     }
 }
 
@@ -214,6 +255,13 @@ impl Tables {
             rows.write(key, kept.as_slice()).map_err(outside)?;
         }
         rows.finish().map_err(outside)
+    }
+
+    /// Drops the tables that have rows of a void key set only. That may bring back what others have
+    /// of it, which nobody sees: it is void until the ingestion that comes next has deleted it.
+    fn drop_tables(&self, set: KeySet) -> Result<(), BaseError> {
+        let (first, end) = (row_key(set, b""), row_key(KeySet(set.0 + 1), b""));
+        self.rows.tree.drop_range(first..end).map_err(|error| outside(error.into()))
     }
 
     /// A merge that fails keeps its reason to itself. If that was damage, reading everything meets

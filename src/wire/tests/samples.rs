@@ -345,6 +345,7 @@ fn to_metas() -> Vec<(&'static str, ToMeta)> {
         ("to_meta.leaving", ToMeta::Leaving),
         ("to_meta.left", ToMeta::Left),
         ("to_meta.space", ToMeta::Space(SPACE)),
+        ("to_meta.depart", ToMeta::Depart { sets: vec![(set, epoch)] }),
     ]
 }
 
@@ -386,8 +387,12 @@ fn to_servers() -> Vec<(&'static str, ToServer)> {
         ("to_server.changed.stale_recovery", changed(Err(StaleRecovery))),
         ("to_server.changed.refused_before", changed(Err(RefusedBefore))),
         ("to_server.changed.not_allowed", changed(Err(NotAllowed))),
-        ("to_server.confirm_leave", ToServer::ConfirmLeave { nonce, member: member(2), sets }),
+        (
+            "to_server.confirm_leave",
+            ToServer::ConfirmLeave { nonce, member: member(2), sets: sets.clone() },
+        ),
         ("to_server.released", ToServer::Released),
+        ("to_server.unplaced", ToServer::Unplaced { sets }),
     ]
 }
 

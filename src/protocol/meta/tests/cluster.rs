@@ -15,6 +15,7 @@ use crate::protocol::message::{
 };
 use crate::protocol::meta::durable::{MetaRecord, Recovery, Step};
 use crate::protocol::meta::{MetaServer, MetaSettings, Status};
+use crate::protocol::space::Thresholds;
 use crate::protocol::time::{Span, Time};
 use crate::protocol::timing::Timing;
 use crate::protocol::types::{
@@ -44,6 +45,8 @@ pub(super) struct Fake {
     pub(super) serves: bool,
     /// It obeys copy and handover orders.
     pub(super) obeys: bool,
+    /// It asks to be let go where it is not needed.
+    pub(super) departs: bool,
     process: u32,
     sequence: u64,
     number: u64,
@@ -71,6 +74,7 @@ pub(super) struct Cluster {
 pub(super) fn settings(servers: u16, key_sets: u16, copies: u16) -> MetaSettings {
     MetaSettings {
         durable: false,
+        thresholds: Thresholds::default(),
         timing: Timing::default(),
         servers: (1..=servers).map(|id| (ServerId(id), false)).collect(),
         key_sets,
@@ -201,6 +205,7 @@ impl Cluster {
             last_op: Op(0),
             serves: true,
             obeys: true,
+            departs: true,
             process,
             sequence: 0,
             number: 0,
@@ -378,6 +383,16 @@ impl Fake {
             ToServer::ConfirmLeave { nonce, member, sets } => {
                 let sets = sets.iter().map(|&(set, epoch)| (set, epoch, self.last_op)).collect();
                 Some(ToMeta::RemovalConfirmed { nonce: *nonce, member: *member, sets })
+            }
+            ToServer::Unplaced { sets } if self.departs => {
+                let follows = |&&(set, epoch): &&(KeySet, Epoch)| {
+                    let known = self.view.configuration(set);
+                    known.is_some_and(|it| {
+                        it.epoch == epoch && it.secondaries.contains(&self.member)
+                    })
+                };
+                let sets: Vec<_> = sets.iter().filter(follows).copied().collect();
+                (!sets.is_empty()).then_some(ToMeta::Depart { sets })
             }
             _ => None,
         };

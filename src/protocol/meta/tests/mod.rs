@@ -8,6 +8,7 @@ mod cluster;
 mod copies;
 mod durability;
 mod failures;
+mod moves;
 mod registering;
 mod space;
 mod stopping;

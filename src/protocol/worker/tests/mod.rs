@@ -3,6 +3,7 @@
 
 mod heirs;
 mod lifetimes;
+mod moves;
 mod space;
 
 use bytes::Bytes;

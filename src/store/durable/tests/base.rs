@@ -109,4 +109,12 @@ impl Base for TornBase {
         *state = (std::mem::take(records), meta.clone());
         Ok(())
     }
+
+    fn count(&self) -> u64 {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).0.len() as u64
+    }
+
+    fn reclaim(&self) -> Result<(), BaseError> {
+        Ok(())
+    }
 }

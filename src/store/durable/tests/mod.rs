@@ -17,14 +17,14 @@ use std::sync::Arc;
 use self::base::TornBase;
 use self::model::{Generator, KINDS, KINDS_WITHOUT_CHANGES, Model};
 use self::torn::Torn;
-use super::base::BaseError;
+use super::base::{Base, BaseError, Meta};
 use super::files::Directory;
 use super::log::{Log, LogError};
 use super::store::Store;
-use super::{Batch, Checkpoint, DurableEngine, Found};
+use super::{Batch, Checkpoint, DurableEngine, Found, Overlay};
 use crate::protocol::effect::WorkerEffect;
 use crate::protocol::limits::Limits;
-use crate::protocol::types::Incarnation;
+use crate::protocol::types::{Incarnation, KeySet, LossEpoch, Op, Revision};
 
 const KEY_SETS: u16 = 3;
 /// Small, so that files are many.
@@ -327,4 +327,74 @@ fn a_full_disk_takes_what_there_is_space_for() {
     log.append(b"there is room").expect("there is room");
     log.sync().expect("this disk refuses nothing");
     assert_eq!(open().1, taken, "all of it, once, in its order");
+}
+
+/// A store of 200 records of 4 KiB in each of two key sets, in a folder of its own.
+fn filled_store(name: &str) -> (std::path::PathBuf, Store) {
+    let folder = std::env::temp_dir().join(format!("tandem-{name}-{}", std::process::id()));
+    let store = Store::open(&folder, 1 << 20).expect("a folder of its own");
+    let mut changes = Overlay::new(2);
+    let mut dice = Dice(1);
+    for number in 0..400_u64 {
+        let value: Vec<u8> = (0..512).flat_map(|_| dice.below(u64::MAX).to_le_bytes()).collect();
+        let revision = Revision { loss_epoch: LossEpoch(0), op: Op(number + 1) };
+        let key = number.to_be_bytes();
+        changes.put(KeySet((number % 2) as u16), &key, Some(&value), revision);
+    }
+    store.checkpoint(&changes, &Meta::default()).expect("a checkpoint");
+    (folder, store)
+}
+
+#[test]
+fn what_was_removed_is_free_after_reclaiming() {
+    let (folder, store) = filled_store("reclaim");
+    let before = store.bytes();
+    let mut changes = Overlay::new(2);
+    changes.clear(KeySet(0));
+    let at = Revision { loss_epoch: LossEpoch(0), op: Op(500) };
+    for number in (1..200_u64).step_by(2) {
+        changes.put(KeySet(1), &number.to_be_bytes(), None, at);
+    }
+    store.checkpoint(&changes, &Meta::default()).expect("a checkpoint");
+    assert!(store.bytes() >= before, "deletes are rows too");
+    store.reclaim().expect("there is room");
+    let after = store.bytes();
+    assert!(after < before / 3, "a quarter of {before} bytes is left: {after}");
+    let left = store.range(KeySet(1), std::ops::Bound::Unbounded, 500).expect("records");
+    assert_eq!(left.len(), 100);
+    assert!(store.range(KeySet(0), std::ops::Bound::Unbounded, 1).is_ok_and(|it| it.is_empty()));
+    drop(store);
+    std::fs::remove_dir_all(&folder).expect("made above");
+}
+
+#[test]
+fn tables_of_a_void_key_set_go_at_once() {
+    const LARGE: usize = 1 << 20;
+    let folder = std::env::temp_dir().join(format!("tandem-void-{}", std::process::id()));
+    let store = Store::open(&folder, 1 << 20).expect("a folder of its own");
+    let mut changes = Overlay::new(3);
+    let mut dice = Dice(2);
+    let revision = Revision { loss_epoch: LossEpoch(0), op: Op(1) };
+    for (set, count) in [(0, 4_u64), (1, 150), (2, 4)] {
+        for number in 0..count {
+            let words = (0..LARGE / 8).flat_map(|_| dice.below(u64::MAX).to_le_bytes());
+            let value: Vec<u8> = words.collect();
+            changes.put(KeySet(set), &number.to_be_bytes(), Some(&value), revision);
+        }
+    }
+    store.checkpoint(&changes, &Meta::default()).expect("a checkpoint");
+    let before = store.bytes();
+    let mut changes = Overlay::new(3);
+    changes.clear(KeySet(1));
+    store.checkpoint(&changes, &Meta::default()).expect("a checkpoint");
+    let held = super::files::held(&folder).expect("a folder");
+    let after = store.bytes();
+    assert!(after < before * 7 / 10, "{before} bytes became {after}");
+    assert!(held < before * 7 / 10, "{held} bytes on the disk");
+    for (set, count) in [(0, 4), (1, 0), (2, 4)] {
+        let left = store.range(KeySet(set), std::ops::Bound::Unbounded, 500).expect("records");
+        assert_eq!(left.len(), count, "of key set {set}");
+    }
+    drop(store);
+    std::fs::remove_dir_all(&folder).expect("made above");
 }

@@ -35,6 +35,8 @@ pub struct Plan {
     pub hosts: Hosts,
     /// Further lines of the section `[cluster]`, such as `lease = "300ms"`.
     pub settings: Vec<String>,
+    /// Further lines of servers, by their number, such as `memory_capacity = "1GiB"`.
+    pub of_servers: Vec<(u16, String)>,
 }
 
 /// Where the processes listen.
@@ -58,6 +60,7 @@ impl Default for Plan {
             spawn: true,
             hosts: Hosts::Loopback,
             settings: Vec::new(),
+            of_servers: Vec::new(),
         }
     }
 }
@@ -94,6 +97,9 @@ impl Plan {
                  state = \"state/server-{id}\"\n",
                 workers.join(", ")
             );
+            for (_, line) in self.of_servers.iter().filter(|it| it.0 == id) {
+                let _ = writeln!(text, "{line}");
+            }
         }
         let _ =
             write!(text, "\n[[client]]\nname = \"{CLIENT}\"\n\n[[admin]]\nname = \"{ADMIN}\"\n");

@@ -71,6 +71,7 @@ pub fn reach(mutant: Mutant) -> Reach {
             Out("needs a member that is removed and added again: too many steps")
         }
         Mutant::AckBeforeSynced => Out("what a member writes here is on its disk at once"),
+        Mutant::FullIgnored => Out("nobody is full here: space is measured in no world"),
         Mutant::DelayedRemoval => Out(
             "needs the production metaserver, a link cut and mended, and a question in between: \
              too many steps",

@@ -52,6 +52,9 @@ struct Arguments {
     /// what was not synced. All servers are durable then.
     #[arg(long, default_value_t = 0)]
     power_cuts: u64,
+    /// Let servers fill up and have room again, so that writes are refused and key sets move.
+    #[arg(long)]
+    space: bool,
     /// The first seed; the next runs take the next ones. Without it a new one is drawn.
     #[arg(long)]
     seed: Option<u64>,
@@ -89,7 +92,7 @@ enum Output {
 impl Arguments {
     /// How one seed's run is had.
     fn options(&self) -> Options {
-        let usual = Options { hash: false, text: false, ..Options::default() };
+        let usual = Options { hash: false, text: false, space: self.space, ..Options::default() };
         if self.power_cuts == 0 {
             return Options { failovers: self.length, ..usual };
         }

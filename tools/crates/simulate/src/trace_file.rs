@@ -59,12 +59,14 @@ impl Recipe {
     }
 
     fn to_json(&self) -> Value {
-        let Options { failovers, power_cuts, trouble, heal_max, steps_max, .. } = self.options;
+        let Options { failovers, power_cuts, space, trouble, heal_max, steps_max, .. } =
+            self.options;
         json!({
             "version": self.version,
             "seed": self.seed,
             "failovers": failovers,
             "power_cuts": power_cuts,
+            "space": space,
             "trouble_ms": trouble.as_millis(),
             "heal_ms_max": heal_max.as_millis(),
             "steps_max": steps_max,
@@ -86,6 +88,7 @@ impl Recipe {
             options: Options {
                 failovers: number("failovers")?,
                 power_cuts: number("power_cuts").unwrap_or(0),
+                space: value.get("space").and_then(Value::as_bool).unwrap_or(false),
                 trouble: Span::from_millis(number("trouble_ms")?),
                 heal_max: Span::from_millis(number("heal_ms_max")?),
                 steps_max: number("steps_max")?,
@@ -143,7 +146,7 @@ mod tests {
         let recipe = Recipe {
             version: "0.0.0".to_owned(),
             seed: 7,
-            options: Options { text: true, power_cuts: 3, ..Options::default() },
+            options: Options { text: true, power_cuts: 3, space: true, ..Options::default() },
             kept: Some(vec![1, 5]),
             hash: 0xabc,
             violation: "it: broke".to_owned(),

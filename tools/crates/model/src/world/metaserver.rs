@@ -15,6 +15,7 @@ use tandem::protocol::effect::{MetaEffect, MetaInput, MetaNote, WorkerInput};
 use tandem::protocol::message::{Registration, ToMeta};
 use tandem::protocol::meta::durable::MetaRecord;
 use tandem::protocol::meta::{MetaServer, MetaSettings};
+use tandem::protocol::space::Thresholds;
 use tandem::protocol::time::{Span, Time};
 use tandem::protocol::types::{ClusterId, Epoch, LinkId, Member, WorkerId};
 use tandem::sim::Process;
@@ -45,6 +46,7 @@ pub struct Metaserver {
 fn settings(plan: &Plan) -> MetaSettings {
     MetaSettings {
         durable: false,
+        thresholds: Thresholds::default(),
         timing: plan.timing(),
         servers: (0..plan.servers).map(|server| (server_id(server), false)).collect(),
         key_sets: 1,

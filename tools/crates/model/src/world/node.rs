@@ -306,7 +306,8 @@ impl World {
             | ToMeta::Complaint { .. }
             | ToMeta::Leaving
             | ToMeta::Left
-            | ToMeta::Space(_) => {}
+            | ToMeta::Space(_)
+            | ToMeta::Depart { .. } => {}
         }
     }
 

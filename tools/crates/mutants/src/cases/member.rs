@@ -4,8 +4,9 @@ use bytes::Bytes;
 use tandem::protocol::effect::{WorkerEffect, WorkerInput};
 use tandem::protocol::limits::Limits;
 use tandem::protocol::message::{
-    ChangeKind, Expect, LeaseAsk, Operation, PeerMessage, ToMeta, ToServer,
+    Answer, ChangeKind, Expect, LeaseAsk, Operation, PeerMessage, Refusal, ToMeta, ToServer,
 };
+use tandem::protocol::space::Level;
 use tandem::protocol::time::Span;
 use tandem::protocol::timing::Timing;
 use tandem::protocol::types::{Epoch, Op, RecoveryId, RunId};
@@ -217,4 +218,13 @@ pub fn run_of_before_the_other_primary() -> Result<(), String> {
         _ => false,
     };
     demand(!stage.effects.iter().any(proposes), "proposed a learner that holds nothing")
+}
+
+/// A secondary that is full has said so; a new key comes.
+pub fn full_secondary() -> Result<(), String> {
+    let mut stage = open_primary(Limits::default());
+    stage.peer(10, PeerMessage::Space { set: SET, level: Level::Hard });
+    let request = stage.put("x");
+    let refused = Answer::Refused(Refusal::Full { server: member(2).server });
+    demand(stage.answer(request) == Some(&refused), "a full secondary was sent what grows")
 }

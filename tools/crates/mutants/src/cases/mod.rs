@@ -114,6 +114,12 @@ pub const ALL: &[Case] = &[
         check: "acknowledged-kept",
         run: metaserver::only_a_learner_is_left,
     },
+    Case {
+        name: "full-secondary",
+        against: Mutant::FullIgnored,
+        check: "full-refuses",
+        run: member::full_secondary,
+    },
 ];
 
 /// The words, unless it holds.
