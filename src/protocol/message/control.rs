@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Testimony;
 use crate::protocol::space::Space;
 use crate::protocol::types::{
     ClusterId, Configuration, Epoch, Incarnation, KeySet, Member, Op, RecoveryId, ServerId,
@@ -128,6 +129,8 @@ pub enum ToMeta {
     Left,
     /// How full the server is, from worker 0: when that changes, and on every new link.
     Space(Space),
+    /// The answer to `Testify`, of a registered server.
+    Testimony(Box<Testimony>),
 }
 
 /// How a process introduces itself.
@@ -157,6 +160,8 @@ pub enum RegistrationRefusal {
     MetaserverEmpty,
     /// This incarnation is proven dead or superseded: start again.
     Superseded,
+    /// The metaserver's state is older than this incarnation: it is a copy, or was rebuilt since.
+    MetaserverOutdated,
 }
 
 /// Metaserver to server.
@@ -218,4 +223,8 @@ pub enum ToServer {
     },
     /// The answer to `Leaving`: no configuration names you, and none will.
     Released,
+    /// The metaserver's state is lost and to be rebuilt: what do you know?
+    Testify {
+        round: u64,
+    },
 }

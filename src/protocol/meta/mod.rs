@@ -28,6 +28,7 @@ mod ledger;
 mod liveness;
 mod outbox;
 mod promotion;
+pub mod rebuild;
 mod recovery;
 mod registration;
 mod removal;
@@ -230,6 +231,10 @@ impl MetaServer {
             ToMeta::Leaving => self.on_leaving(link, member),
             ToMeta::Left => self.on_left(now, link),
             ToMeta::Space(space) => self.on_space(member, space),
+            ToMeta::Testimony(_) => {
+                self.misbehaved(link, "testifies unasked");
+                false
+            }
         }
     }
 

@@ -4,6 +4,7 @@
 mod heirs;
 mod lifetimes;
 mod space;
+mod testify;
 
 use bytes::Bytes;
 

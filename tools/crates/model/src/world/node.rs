@@ -265,6 +265,7 @@ impl World {
             WorkerEffect::Note { note: Note::Misbehaved { .. } | Note::Paused { .. } }
             | WorkerEffect::Note { note: Note::Resigned { .. } | Note::Adopted { .. } }
             | WorkerEffect::Note { note: Note::RunStarted { .. } | Note::RunEnded { .. } }
+            | WorkerEffect::Note { note: Note::Unheeded { .. } }
             | WorkerEffect::MayExit
             | WorkerEffect::HeldUp { .. } => {}
             WorkerEffect::Read { .. }
@@ -306,7 +307,8 @@ impl World {
             | ToMeta::Complaint { .. }
             | ToMeta::Leaving
             | ToMeta::Left
-            | ToMeta::Space(_) => {}
+            | ToMeta::Space(_)
+            | ToMeta::Testimony(_) => {}
         }
     }
 
