@@ -13,6 +13,7 @@ mod lifetimes;
 mod loopback;
 mod network;
 mod power;
+mod rebuild;
 mod rejoin;
 mod space;
 mod steps;
