@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::protocol::message::Expect;
 use crate::protocol::types::{Incarnation, KeySet, LossEpoch, Member, Op, Revision, ServerId};
 use crate::roles::client::{Action, ClientRequest, Format, Input, ReviveSets};
+use crate::roles::meta::REBUILD_WAIT;
 
 /// The shortest time between two looks at the status.
 const WATCH_MIN: Duration = Duration::from_millis(50);
@@ -17,6 +18,7 @@ const EXAMPLES: &str = "\
 Examples:
   tandem --role meta --config cluster.toml
   tandem --role server --config cluster.toml --id 1
+  tandem --role meta rebuild --config cluster.toml
   tandem --role client put greeting hello
   tandem --role client get greeting
   tandem --role client put photo --file photo.jpg
@@ -31,6 +33,22 @@ Examples:
 Exit codes of the client:
   0 done   1 not found, or a comparison failed   2 usage
   3 unavailable, surely not done   4 outcome unknown   5 refused";
+
+const REBUILD: &str = "\
+Examples:
+  tandem --role meta rebuild --config cluster.toml
+  tandem --role meta rebuild --config cluster.toml --wait 2m -o json
+
+It needs an empty state directory of the metaserver, takes its place on its addresses, and waits
+until every server of cluster.toml has answered, or for 30s. It writes only if every member of the
+newest configuration of every key set answers, as the very process that it was. Start the
+metaserver afterwards. A server that was started anew meanwhile can not answer for what it holds.
+
+Should the lost state turn up, never start a metaserver with it: servers ignore what it decides,
+but one that starts again under it loses its copies.
+
+Exit codes: 0 rebuilt   3 somebody did not answer, nothing was written   5 refused, nothing was
+written";
 
 /// A strongly consistent key-value store that survives server failures.
 #[derive(Debug, Parser)]
@@ -150,6 +168,15 @@ enum Command {
     /// Change the cluster; needs an admin's certificate.
     #[command(subcommand)]
     Admin(Admin),
+    /// With --role meta, where the metaserver's state directory is lost and the servers live: asks
+    /// them all, and writes that state anew if it is safe; if not it says what is missing and
+    /// writes nothing. Stop the metaserver first; leave the servers running.
+    #[command(after_help = REBUILD)]
+    Rebuild {
+        /// How long servers may take to answer.
+        #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+        wait: Option<Duration>,
+    },
     /// Print a script that completes these commands in SHELL.
     Completions { shell: clap_complete::Shell },
 }
@@ -260,6 +287,7 @@ struct Sets {
 #[derive(Debug, PartialEq)]
 pub(super) enum Invocation {
     Meta { config: PathBuf },
+    Rebuild { config: PathBuf, wait: Duration, format: Format },
     Server { config: PathBuf, id: ServerId },
     Client { config: PathBuf, request: ClientRequest },
     Completions { shell: clap_complete::Shell },
@@ -270,7 +298,15 @@ impl Invocation {
     /// Arguments that do not go together, in words for a person.
     pub(super) fn new(arguments: Arguments) -> Result<Invocation, String> {
         let Arguments { role, config, id, name, timeout, output, command } = arguments;
+        let format = match output {
+            OutputFormat::Table => Format::People,
+            OutputFormat::Json => Format::Json,
+        };
         match (role, command) {
+            (Role::Meta, Some(Command::Rebuild { wait })) => {
+                let wait = wait.unwrap_or(REBUILD_WAIT);
+                Ok(Invocation::Rebuild { config, wait, format })
+            }
             (Role::Meta | Role::Server, Some(_)) => {
                 Err("commands are for the role client; leave the command or --role out".to_owned())
             }
@@ -288,10 +324,6 @@ impl Invocation {
                 Ok(Invocation::Completions { shell })
             }
             (Role::Client, Some(command)) => {
-                let format = match output {
-                    OutputFormat::Table => Format::People,
-                    OutputFormat::Json => Format::Json,
-                };
                 let request = ClientRequest { name, timeout, format, action: action(command)? };
                 Ok(Invocation::Client { config, request })
             }
@@ -335,6 +367,9 @@ fn action(command: Command) -> Result<Action, String> {
         Command::Admin(Admin::Restore { folder, over }) => Action::Restore { folder, over },
         Command::Admin(Admin::VerifyBackup { folder }) => Action::VerifyBackup { folder },
         Command::Completions { .. } => return Err("completions need no cluster".to_owned()),
+        Command::Rebuild { .. } => {
+            return Err("rebuild is for --role meta: tandem --role meta rebuild".to_owned());
+        }
     })
 }
 

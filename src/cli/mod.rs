@@ -11,6 +11,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
 
@@ -31,6 +32,7 @@ pub fn run() -> ExitCode {
     };
     match invocation {
         Invocation::Meta { config } => serve(&config, meta::run),
+        Invocation::Rebuild { config, wait, format } => rebuild(&config, wait, format),
         Invocation::Server { config, id } => serve(&config, |config| server::run(config, id)),
         Invocation::Client { config, request } => client::run_alone(&request)
             .unwrap_or_else(|| with_config(&config, |config| client::run(config, request))),
@@ -59,6 +61,17 @@ fn with_config(path: &Path, then: impl FnOnce(&ClusterConfig) -> Exit) -> Exit {
             Exit::Usage
         }
     }
+}
+
+/// Makes the metaserver's lost state anew.
+fn rebuild(path: &Path, wait: Duration, format: client::Format) -> Exit {
+    start_logs();
+    with_config(path, |config| {
+        meta::rebuild(config, wait, format).unwrap_or_else(|error| {
+            eprintln!("tandem: {error:#}");
+            Exit::Unavailable
+        })
+    })
 }
 
 /// Runs a role that serves until it is stopped.

@@ -43,6 +43,16 @@ fn roles_need_what_they_need() {
 }
 
 #[test]
+fn a_rebuild_is_the_metaservers() {
+    let config = PathBuf::from("c.toml");
+    let (wait, format) = (Duration::from_secs(5), Format::Json);
+    let expected = Ok(Invocation::Rebuild { config, wait, format });
+    assert_eq!(parse("--role meta rebuild --config c.toml --wait 5s -o json"), expected);
+    assert!(parse("rebuild").is_err_and(|it| it.contains("--role meta rebuild")));
+    assert!(parse("--role server --id 1 rebuild").is_err());
+}
+
+#[test]
 fn global_options_may_follow_the_command() {
     let request = ClientRequest {
         name: Some("app".to_owned()),

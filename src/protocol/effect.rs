@@ -313,13 +313,41 @@ pub struct Copied {
 /// What machines report for the log; the driver words it.
 #[derive(Clone, Debug, Eq, PartialEq, Hash)]
 pub enum Note {
-    Opened { set: KeySet, epoch: super::types::Epoch },
-    Paused { set: KeySet, epoch: super::types::Epoch },
-    Resigned { set: KeySet, epoch: super::types::Epoch },
-    Adopted { set: KeySet, epoch: super::types::Epoch, role: &'static str },
-    RunStarted { set: KeySet, learner: Member },
-    RunEnded { set: KeySet, learner: Member, complete: bool, copied: Copied },
-    Misbehaved { peer: Member, reason: &'static str },
+    Opened {
+        set: KeySet,
+        epoch: super::types::Epoch,
+    },
+    Paused {
+        set: KeySet,
+        epoch: super::types::Epoch,
+    },
+    Resigned {
+        set: KeySet,
+        epoch: super::types::Epoch,
+    },
+    Adopted {
+        set: KeySet,
+        epoch: super::types::Epoch,
+        role: &'static str,
+    },
+    RunStarted {
+        set: KeySet,
+        learner: Member,
+    },
+    RunEnded {
+        set: KeySet,
+        learner: Member,
+        complete: bool,
+        copied: Copied,
+    },
+    Misbehaved {
+        peer: Member,
+        reason: &'static str,
+    },
+    /// The metaserver knows less than this server, which goes on as if there were none.
+    Unheeded {
+        reason: super::message::RegistrationRefusal,
+    },
 }
 
 /// What happens to the metaserver.
@@ -403,20 +431,72 @@ pub enum MetaEffect {
 /// What the metaserver reports for the log; the driver words it.
 #[derive(Clone, Debug, Eq, PartialEq, Hash)]
 pub enum MetaNote {
-    Registered { member: Member },
-    Suspected { member: Member },
-    Heard { member: Member },
-    Dead { member: Member },
-    Promoted { set: KeySet, epoch: super::types::Epoch, primary: Member },
-    Removed { set: KeySet, epoch: super::types::Epoch, member: Member },
-    LetGo { set: KeySet, epoch: super::types::Epoch, member: Member },
-    Added { set: KeySet, epoch: super::types::Epoch, member: Member },
-    HandedOver { set: KeySet, epoch: super::types::Epoch, to: Member },
-    Moving { set: KeySet, from: ServerId, to: ServerId },
-    Lost { set: KeySet },
-    Born { sets: u16 },
-    RecoveryStarted { recovery: super::types::RecoveryId, failed: Member },
-    RecoveryStep { recovery: super::types::RecoveryId, step: super::meta::durable::Step },
-    RecoveryDone { recovery: super::types::RecoveryId },
-    Misbehaved { link: LinkId, reason: &'static str },
+    Registered {
+        member: Member,
+    },
+    Suspected {
+        member: Member,
+    },
+    Heard {
+        member: Member,
+    },
+    Dead {
+        member: Member,
+    },
+    Promoted {
+        set: KeySet,
+        epoch: super::types::Epoch,
+        primary: Member,
+    },
+    Removed {
+        set: KeySet,
+        epoch: super::types::Epoch,
+        member: Member,
+    },
+    LetGo {
+        set: KeySet,
+        epoch: super::types::Epoch,
+        member: Member,
+    },
+    Added {
+        set: KeySet,
+        epoch: super::types::Epoch,
+        member: Member,
+    },
+    HandedOver {
+        set: KeySet,
+        epoch: super::types::Epoch,
+        to: Member,
+    },
+    Moving {
+        set: KeySet,
+        from: ServerId,
+        to: ServerId,
+    },
+    Lost {
+        set: KeySet,
+    },
+    Born {
+        sets: u16,
+    },
+    RecoveryStarted {
+        recovery: super::types::RecoveryId,
+        failed: Member,
+    },
+    RecoveryStep {
+        recovery: super::types::RecoveryId,
+        step: super::meta::durable::Step,
+    },
+    RecoveryDone {
+        recovery: super::types::RecoveryId,
+    },
+    Misbehaved {
+        link: LinkId,
+        reason: &'static str,
+    },
+    /// A server knows more than this metaserver, which refuses it.
+    Unfit {
+        server: ServerId,
+        reason: super::message::RegistrationRefusal,
+    },
 }

@@ -44,7 +44,8 @@ fn of_a_word_to_meta(from: Node, message: &ToMeta) -> Option<Moment> {
         | ToMeta::Complaint { .. }
         | ToMeta::Resigned { .. }
         | ToMeta::Leaving
-        | ToMeta::Space(_) => None,
+        | ToMeta::Space(_)
+        | ToMeta::Testimony(_) => None,
     }
 }
 
@@ -64,7 +65,8 @@ fn of_an_order(to: Node, message: &ToServer) -> Option<Moment> {
         | ToServer::HeartbeatEcho { .. }
         | ToServer::Probe { .. }
         | ToServer::Copy { .. }
-        | ToServer::CancelCopy { .. } => None,
+        | ToServer::CancelCopy { .. }
+        | ToServer::Testify { .. } => None,
     }
 }
 

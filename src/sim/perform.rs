@@ -201,6 +201,7 @@ impl World {
             Note::RunEnded { learner, .. } => {
                 Moment::at("run ended", &[node, Node::Server(learner.server)])
             }
+            Note::Unheeded { .. } => return,
             Note::Misbehaved { reason, .. } => {
                 self.learn(Fact::Accused { process, reason });
                 return;
@@ -367,7 +368,7 @@ impl World {
         let moment = match note {
             MetaNote::Registered { member } => Moment::at("registered", &[server(member.server)]),
             MetaNote::Suspected { member } => Moment::at("suspected", &[server(member.server)]),
-            MetaNote::Heard { .. } | MetaNote::Born { .. } => return,
+            MetaNote::Heard { .. } | MetaNote::Born { .. } | MetaNote::Unfit { .. } => return,
             MetaNote::Dead { member } => Moment::at("dead", &[server(member.server)]),
             MetaNote::Promoted { primary, .. } => Moment::at("promoted", &[server(primary.server)]),
             MetaNote::Removed { member, .. } => Moment::at("removed", &[server(member.server)]),

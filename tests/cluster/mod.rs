@@ -14,6 +14,7 @@ mod loopback;
 mod moves;
 mod network;
 mod power;
+mod rebuild;
 mod rejoin;
 mod space;
 mod steps;

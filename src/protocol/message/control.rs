@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Testimony;
 use crate::protocol::space::Space;
 use crate::protocol::types::{
     ClusterId, Configuration, Epoch, Incarnation, KeySet, Member, Op, RecoveryId, ServerId,
@@ -132,6 +133,8 @@ pub enum ToMeta {
     Depart {
         sets: Vec<(KeySet, Epoch)>,
     },
+    /// The answer to `Testify`, of a registered server.
+    Testimony(Box<Testimony>),
 }
 
 /// How a process introduces itself.
@@ -161,6 +164,8 @@ pub enum RegistrationRefusal {
     MetaserverEmpty,
     /// This incarnation is proven dead or superseded: start again.
     Superseded,
+    /// The metaserver's state is older than this incarnation: it is a copy, or was rebuilt since.
+    MetaserverOutdated,
 }
 
 /// Metaserver to server.
@@ -226,5 +231,9 @@ pub enum ToServer {
     /// go; where you are none of the members, drop what you hold.
     Unplaced {
         sets: Vec<(KeySet, Epoch)>,
+    },
+    /// The metaserver's state is lost and to be rebuilt: what do you know?
+    Testify {
+        round: u64,
     },
 }

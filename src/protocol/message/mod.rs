@@ -16,6 +16,7 @@ mod control;
 mod hello;
 mod meta;
 mod peer;
+mod testimony;
 
 pub use client::{AckLevel, Answer, Expect, Operation, ReadLevel, Refusal, Rejection, Request};
 pub use control::{
@@ -25,3 +26,4 @@ pub use control::{
 pub use hello::{Hello, HelloAck, Purpose};
 pub use meta::{MetaAnswer, MetaRefusal, MetaRequest};
 pub use peer::{DedupRecord, DedupSnapshot, LeaseAsk, PeerMessage};
+pub use testimony::{ReplicaTestimony, Testimony};

@@ -29,6 +29,7 @@ mod liveness;
 mod moves;
 mod outbox;
 mod promotion;
+pub mod rebuild;
 mod recovery;
 mod registration;
 mod removal;
@@ -235,6 +236,10 @@ impl MetaServer {
             ToMeta::Left => self.on_left(now, link),
             ToMeta::Space(space) => self.on_space(member, space),
             ToMeta::Depart { sets } => self.on_depart(member, &sets),
+            ToMeta::Testimony(_) => {
+                self.misbehaved(link, "testifies unasked");
+                false
+            }
         }
     }
 

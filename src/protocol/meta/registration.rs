@@ -11,7 +11,7 @@ use crate::protocol::effect::{MetaEffect, MetaNote};
 use crate::protocol::message::{Registration, RegistrationRefusal, ToServer};
 use crate::protocol::mutants::{Mutant, planted};
 use crate::protocol::time::Time;
-use crate::protocol::types::{Epoch, Incarnation, KeySet, LinkId, Member, WorkerId};
+use crate::protocol::types::{Epoch, Incarnation, KeySet, LinkId, Member, ServerId, WorkerId};
 use crate::protocol::view::{Resignation, ServerEntry, SetState};
 
 /// Incarnations in a row, at most, of which it is kept that they had the same memory.
@@ -76,17 +76,31 @@ impl MetaServer {
         }
         if self.ledger.live_member(member.server) != Some(member) {
             let known = self.ledger.cluster().born || self.ledger.server(member.server).is_some();
-            let refusal = if known {
-                RegistrationRefusal::Superseded
-            } else {
+            let refusal = if !known {
                 RegistrationRefusal::MetaserverEmpty
+            } else if member.incarnation > self.ledger.cluster().incarnation_last {
+                RegistrationRefusal::MetaserverOutdated
+            } else {
+                RegistrationRefusal::Superseded
             };
-            self.send(link, ToServer::RegistrationRefused(refusal));
+            self.refuse(link, member.server, refusal);
             return false;
         }
         self.join_link(link, member, worker);
         self.news.joined.insert(link, Greeting::Update);
         true
+    }
+
+    fn refuse(&mut self, link: LinkId, server: ServerId, reason: RegistrationRefusal) {
+        match reason {
+            RegistrationRefusal::MetaserverEmpty | RegistrationRefusal::MetaserverOutdated => {
+                self.note(MetaNote::Unfit { server, reason });
+            }
+            RegistrationRefusal::UnknownServer
+            | RegistrationRefusal::OtherCluster { .. }
+            | RegistrationRefusal::Superseded => {}
+        }
+        self.send(link, ToServer::RegistrationRefused(reason));
     }
 
     /// Makes `link` the one to this worker; an older one is closed.
@@ -128,7 +142,7 @@ impl MetaServer {
             return false;
         }
         if let Some(refusal) = self.refusal(&registration) {
-            self.send(link, ToServer::RegistrationRefused(refusal));
+            self.refuse(link, registration.server, refusal);
             return false;
         }
         // The same process asks again on the same link: its memory is the same. One that was
@@ -156,6 +170,9 @@ impl MetaServer {
             Some(RegistrationRefusal::MetaserverEmpty)
         } else if foreign {
             Some(RegistrationRefusal::OtherCluster { ours: cluster.cluster })
+        } else if registration.inherits > Some(cluster.incarnation_last) {
+            // Every incarnation of this cluster was written down before it was heard of.
+            Some(RegistrationRefusal::MetaserverOutdated)
         } else {
             None
         }

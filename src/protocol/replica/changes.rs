@@ -7,9 +7,10 @@
 use super::primary::Phase;
 use super::{Context, Replica, Role};
 use crate::protocol::effect::WorkerEffect;
-use crate::protocol::message::{ChangeId, ChangeKind, ChangeRefusal, ToMeta};
+use crate::protocol::message::{ChangeId, ChangeKind, ChangeRefusal, ReplicaTestimony, ToMeta};
 use crate::protocol::mutants::{Mutant, planted};
 use crate::protocol::time::Time;
+use crate::protocol::timing::Timing;
 use crate::protocol::types::{Configuration, Epoch, Member, RecoveryId};
 
 /// A request to the metaserver that is not answered yet.
@@ -188,6 +189,14 @@ impl Replica {
             let (id, epoch, kind) = (pending.id, pending.epoch, pending.kind);
             ctx.effect(WorkerEffect::SendMeta { message: ToMeta::Change { id, set, epoch, kind } });
         }
+    }
+
+    /// What this replica is and holds, for a metaserver that lost its state.
+    #[must_use]
+    pub fn testimony(&self, now: Time, timing: &Timing) -> ReplicaTestimony {
+        let activity = self.report(now, timing).map(|it| it.activity);
+        let (set, whole, proposed) = (self.set, self.is_whole(), self.proposed());
+        ReplicaTestimony { set, activity, whole, proposed }
     }
 
     /// The learner that this primary proposed, while the outcome is open.

@@ -17,6 +17,7 @@ mod orders;
 mod peers;
 #[cfg(any(test, feature = "mutants"))]
 pub mod stage;
+mod testify;
 #[cfg(test)]
 mod tests;
 
@@ -68,6 +69,8 @@ pub struct Worker {
     /// Sent whenever the control link comes up, until it is answered.
     registration: Option<Registration>,
     me: Option<Member>,
+    /// The process id that it registered; 0 where another worker did.
+    process: u32,
     view: View,
     /// Until the process has its identity.
     inheritance: Vec<Inheritance>,
@@ -109,6 +112,7 @@ impl Worker {
             limits: settings.limits,
             registration: None,
             me: None,
+            process: 0,
             view: View::default(),
             inheritance: settings.inheritance,
             replicas: Vec::new(),
@@ -130,7 +134,10 @@ impl Worker {
             leave: None,
         };
         match settings.start {
-            Start::Register(registration) => worker.registration = Some(registration),
+            Start::Register(registration) => {
+                worker.process = registration.process;
+                worker.registration = Some(registration);
+            }
             Start::Attached { member, view, .. } => worker.begin(now, member, view),
         }
         worker

@@ -1,7 +1,7 @@
 //! What the metaserver says: identity, news of the view, questions and orders.
 
 use super::Worker;
-use crate::protocol::effect::WorkerEffect;
+use crate::protocol::effect::{Note, WorkerEffect};
 use crate::protocol::message::{RegistrationRefusal, ToMeta, ToServer};
 use crate::protocol::replica::{Context, Replica};
 use crate::protocol::time::Time;
@@ -50,6 +50,7 @@ impl Worker {
             }
             ToServer::Released => self.on_released(now, effects),
             ToServer::Unplaced { sets } => self.on_unplaced(now, &sets, effects),
+            ToServer::Testify { round } => self.testify(now, round, effects),
             ToServer::CancelCopy { learner, sets } => {
                 for set in sets {
                     self.with(set, now, effects, |it, ctx| it.on_cancel_copy(ctx, learner));
@@ -100,8 +101,20 @@ impl Worker {
         self.report_space(effects);
     }
 
+    /// A metaserver that knows less than this server has nothing to say: what is held here may be
+    /// the only copy, and is served on.
     fn on_refused(&mut self, reason: RegistrationRefusal, effects: &mut Vec<WorkerEffect>) {
-        effects.push(WorkerEffect::Deposed { reason });
+        let ignorant = match reason {
+            RegistrationRefusal::MetaserverEmpty | RegistrationRefusal::MetaserverOutdated => true,
+            RegistrationRefusal::UnknownServer
+            | RegistrationRefusal::OtherCluster { .. }
+            | RegistrationRefusal::Superseded => false,
+        };
+        if ignorant && self.me.is_some() {
+            effects.push(WorkerEffect::Note { note: Note::Unheeded { reason } });
+        } else {
+            effects.push(WorkerEffect::Deposed { reason });
+        }
     }
 
     fn on_update(&mut self, now: Time, update: &Update, effects: &mut Vec<WorkerEffect>) {

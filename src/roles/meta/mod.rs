@@ -13,9 +13,11 @@
 
 mod clients;
 mod control;
+mod hearing;
 #[cfg(feature = "hooks")]
 mod hooks;
 mod journal;
+mod rebuild;
 mod shell;
 mod spawn;
 
@@ -35,6 +37,7 @@ use crate::protocol::view::View;
 use crate::store::journal::Journal;
 
 pub use journal::{Batch, Disk};
+pub use rebuild::{WAIT as REBUILD_WAIT, run as rebuild};
 
 /// The view that clients are given: durable, replaced as a whole.
 pub(super) type SharedView = Arc<ArcSwap<View>>;

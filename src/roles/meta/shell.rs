@@ -11,7 +11,7 @@ use super::journal::Batch;
 use crate::driver::Shell;
 use crate::net::{CloseReason, Connection, Lane};
 use crate::protocol::effect::{MetaEffect, MetaInput, MetaNote, Ticket};
-use crate::protocol::message::ToServer;
+use crate::protocol::message::{RegistrationRefusal, ToServer};
 use crate::protocol::meta::MetaServer;
 use crate::protocol::types::{LinkId, ServerId};
 use crate::wire;
@@ -124,6 +124,20 @@ fn log_note(note: MetaNote) {
             tracing::info!(%recovery, ?step, "recovery goes on");
         }
         MetaNote::RecoveryDone { recovery } => tracing::info!(%recovery, "recovery done"),
+        MetaNote::Unfit { server, reason: RegistrationRefusal::MetaserverEmpty } => {
+            tracing::error!(
+                %server,
+                "this metaserver's state is empty, and a server of a cluster that exists asks for \
+                 it: it is refused and serves on alone. Stop this metaserver; put its lost state \
+                 back if there is a copy; if there is none see `tandem rebuild --help`"
+            );
+        }
+        MetaNote::Unfit { server, reason } => tracing::error!(
+            %server,
+            ?reason,
+            "this metaserver's state is older than what a server knows: the cluster has, or had, \
+             a newer one. Stop this metaserver and start the one with the newest state"
+        ),
         MetaNote::Misbehaved { link, reason } => {
             tracing::error!(%link, reason, "a server broke the protocol; its link is closed");
         }

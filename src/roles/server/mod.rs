@@ -328,8 +328,14 @@ fn deposed(reason: RegistrationRefusal) -> String {
              ({ours}): point it to an empty directory, or to its own metaserver"
         ),
         RegistrationRefusal::MetaserverEmpty => {
-            "the metaserver has lost its state, but this server knows a cluster: restore the \
-             metaserver's state directory; it must not start anew beside living data"
+            "the metaserver has lost its state, but this server knows a cluster: put the \
+             metaserver's state directory back; if there is no copy of it see `tandem rebuild \
+             --help`, and end no server before"
+                .to_owned()
+        }
+        RegistrationRefusal::MetaserverOutdated => {
+            "the metaserver's state is older than what this server knows: stop that metaserver, \
+             and start the one whose state is the newest"
                 .to_owned()
         }
         RegistrationRefusal::Superseded => {

@@ -299,6 +299,10 @@ fn log_note(note: Note) {
             let since = base.map(|op| op.0);
             tracing::info!(%set, %learner, complete, keys, bytes, since, "copy ends");
         }
+        Note::Unheeded { reason } => {
+            let why = super::deposed(reason);
+            tracing::error!("served on without a metaserver: {why}");
+        }
         Note::Misbehaved { peer, reason } => {
             tracing::error!(%peer, reason, "a peer broke the protocol; its link is closed");
         }

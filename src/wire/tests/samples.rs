@@ -153,6 +153,18 @@ fn update() -> Update {
     }
 }
 
+fn testimony() -> Testimony {
+    let View { cluster, version, sets, servers, dead } = view();
+    let replica = ReplicaTestimony {
+        set: SET,
+        activity: Some(Activity::Open),
+        whole: true,
+        proposed: Some(member(3)),
+    };
+    let replicas = vec![replica, ReplicaTestimony { activity: None, proposed: None, ..replica }];
+    Testimony { round: 5, cluster, version, process: 4_242, servers, dead, sets, replicas }
+}
+
 /// All samples, in the order of the kinds and of their variants.
 pub(super) fn all() -> Vec<(&'static str, Message)> {
     let mut samples = vec![("lane", Message::Lane(SET))];
@@ -346,6 +358,7 @@ fn to_metas() -> Vec<(&'static str, ToMeta)> {
         ("to_meta.left", ToMeta::Left),
         ("to_meta.space", ToMeta::Space(SPACE)),
         ("to_meta.depart", ToMeta::Depart { sets: vec![(set, epoch)] }),
+        ("to_meta.testimony", ToMeta::Testimony(Box::new(testimony()))),
     ]
 }
 
@@ -393,6 +406,8 @@ fn to_servers() -> Vec<(&'static str, ToServer)> {
         ),
         ("to_server.released", ToServer::Released),
         ("to_server.unplaced", ToServer::Unplaced { sets }),
+        ("to_server.metaserver_outdated", refused(RegistrationRefusal::MetaserverOutdated)),
+        ("to_server.testify", ToServer::Testify { round: 5 }),
     ]
 }
 

@@ -81,6 +81,28 @@ fn strangers_are_refused() {
 }
 
 #[test]
+fn a_server_that_is_registered_elsewhere_is_told_that_this_metaserver_knows_too_little() {
+    let told = |cluster: &mut Cluster, incarnation: u64| {
+        let (link, server) = (cluster.new_link(), ServerId(1));
+        let member = Member { server, incarnation: Incarnation(incarnation) };
+        cluster.sent.clear();
+        cluster.notes.clear();
+        cluster.input(MetaInput::ServerUp { link, member, worker: WorkerId(0) });
+        assert!(matches!(cluster.notes[..], [MetaNote::Unfit { .. }]), "{:?}", cluster.notes);
+        match cluster.sent.as_slice() {
+            [(_, ToServer::RegistrationRefused(refusal))] => *refusal,
+            other => panic!("one refusal was expected, not {other:?}"),
+        }
+    };
+    let mut empty = Cluster::empty(settings(1, 1, 1));
+    assert_eq!(told(&mut empty, 4), RegistrationRefusal::MetaserverEmpty);
+    let mut older = Cluster::born(settings(1, 1, 1));
+    assert_eq!(told(&mut older, 99), RegistrationRefusal::MetaserverOutdated);
+    let heir = |it: &mut Registration| it.inherits = Some(Incarnation(99));
+    assert_eq!(refusal(&mut older, heir), RegistrationRefusal::MetaserverOutdated);
+}
+
+#[test]
 fn a_superseded_incarnation_is_not_heard() {
     let mut cluster = Cluster::born(settings(2, 2, 2));
     let (old, link) = (cluster.member(1), cluster.fake(1).link);

@@ -5,6 +5,7 @@ mod heirs;
 mod lifetimes;
 mod moves;
 mod space;
+mod testify;
 
 use bytes::Bytes;
 

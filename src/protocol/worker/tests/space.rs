@@ -145,7 +145,9 @@ fn a_proposed_learner_counts_and_another_does_not() {
     let records = Vec::new();
     stage.input(WorkerInput::RangeDone { set: SET, token, records, more: false });
     stage.peer(30, PeerMessage::ChunkStored { set: SET, run, through: None });
-    assert!(stage.worker.replica(SET).is_some_and(|it| it.proposed() == Some(member(3))));
+    let replica = stage.worker.replica(SET).expect("its only key set");
+    let said = replica.testimony(stage.now, &Timing::default());
+    assert_eq!((replica.proposed(), said.proposed), (Some(member(3)), Some(member(3))));
     stage.peer(30, level(Level::Hard));
     let refused = stage.request(put("new", "value"));
     assert_eq!(stage.answer(refused).cloned(), full(3));

@@ -195,6 +195,15 @@ impl Cluster {
         command
     }
 
+    /// The command that rebuilds the metaserver's state; `arguments` follow.
+    #[must_use]
+    pub fn rebuild(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.args(["--role", "meta", "rebuild", "--config"]).arg(self.config.path());
+        command.args(arguments).stdin(Stdio::null());
+        command
+    }
+
     /// Gives the client called `name` another certificate, valid for `validity` from now on.
     ///
     /// # Errors

@@ -265,6 +265,7 @@ impl World {
             WorkerEffect::Note { note: Note::Misbehaved { .. } | Note::Paused { .. } }
             | WorkerEffect::Note { note: Note::Resigned { .. } | Note::Adopted { .. } }
             | WorkerEffect::Note { note: Note::RunStarted { .. } | Note::RunEnded { .. } }
+            | WorkerEffect::Note { note: Note::Unheeded { .. } }
             | WorkerEffect::MayExit
             | WorkerEffect::HeldUp { .. } => {}
             WorkerEffect::Read { .. }
@@ -307,7 +308,8 @@ impl World {
             | ToMeta::Leaving
             | ToMeta::Left
             | ToMeta::Space(_)
-            | ToMeta::Depart { .. } => {}
+            | ToMeta::Depart { .. }
+            | ToMeta::Testimony(_) => {}
         }
     }
 
