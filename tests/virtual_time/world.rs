@@ -321,5 +321,6 @@ fn plan(workers: u16) -> Plan {
         spawn: false,
         hosts: Hosts::Each(nodes.map(host).collect()),
         settings: Vec::new(),
+        of_servers: Vec::new(),
     }
 }

@@ -125,7 +125,8 @@ impl Hearing {
             | ToMeta::Resigned { .. }
             | ToMeta::Leaving
             | ToMeta::Left
-            | ToMeta::Space(_) => return Ok(()),
+            | ToMeta::Space(_)
+            | ToMeta::Depart { .. } => return Ok(()),
         }
         self.changed.notify_one();
         Ok(())
