@@ -428,75 +428,25 @@ pub enum MetaEffect {
     },
 }
 
-/// What the metaserver reports for the log; the driver words it.
+/// What the metaserver reports for the log; the driver words it. `Unfit` is a server that knows
+/// more than this metaserver, which refuses it.
 #[derive(Clone, Debug, Eq, PartialEq, Hash)]
 pub enum MetaNote {
-    Registered {
-        member: Member,
-    },
-    Suspected {
-        member: Member,
-    },
-    Heard {
-        member: Member,
-    },
-    Dead {
-        member: Member,
-    },
-    Promoted {
-        set: KeySet,
-        epoch: super::types::Epoch,
-        primary: Member,
-    },
-    Removed {
-        set: KeySet,
-        epoch: super::types::Epoch,
-        member: Member,
-    },
-    LetGo {
-        set: KeySet,
-        epoch: super::types::Epoch,
-        member: Member,
-    },
-    Added {
-        set: KeySet,
-        epoch: super::types::Epoch,
-        member: Member,
-    },
-    HandedOver {
-        set: KeySet,
-        epoch: super::types::Epoch,
-        to: Member,
-    },
-    Moving {
-        set: KeySet,
-        from: ServerId,
-        to: ServerId,
-    },
-    Lost {
-        set: KeySet,
-    },
-    Born {
-        sets: u16,
-    },
-    RecoveryStarted {
-        recovery: super::types::RecoveryId,
-        failed: Member,
-    },
-    RecoveryStep {
-        recovery: super::types::RecoveryId,
-        step: super::meta::durable::Step,
-    },
-    RecoveryDone {
-        recovery: super::types::RecoveryId,
-    },
-    Misbehaved {
-        link: LinkId,
-        reason: &'static str,
-    },
-    /// A server knows more than this metaserver, which refuses it.
-    Unfit {
-        server: ServerId,
-        reason: super::message::RegistrationRefusal,
-    },
+    Registered { member: Member },
+    Suspected { member: Member },
+    Heard { member: Member },
+    Dead { member: Member },
+    Promoted { set: KeySet, epoch: super::types::Epoch, primary: Member },
+    Removed { set: KeySet, epoch: super::types::Epoch, member: Member },
+    LetGo { set: KeySet, epoch: super::types::Epoch, member: Member },
+    Added { set: KeySet, epoch: super::types::Epoch, member: Member },
+    HandedOver { set: KeySet, epoch: super::types::Epoch, to: Member },
+    Moving { set: KeySet, from: ServerId, to: ServerId },
+    Lost { set: KeySet },
+    Born { sets: u16 },
+    RecoveryStarted { recovery: super::types::RecoveryId, failed: Member },
+    RecoveryStep { recovery: super::types::RecoveryId, step: super::meta::durable::Step },
+    RecoveryDone { recovery: super::types::RecoveryId },
+    Misbehaved { link: LinkId, reason: &'static str },
+    Unfit { server: ServerId, reason: super::message::RegistrationRefusal },
 }
