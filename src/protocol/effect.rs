@@ -117,6 +117,8 @@ pub enum WorkerInput {
     },
     /// The process is asked to stop: hand over first.
     Stop,
+    /// All that was handed to the engine before `Settle` is durable.
+    Settled,
 }
 
 /// Where a message to a peer goes.
@@ -260,6 +262,8 @@ pub enum WorkerEffect {
         number: u64,
         standing: Standing,
     },
+    /// Make everything that was handed to the engine durable; completes as `Settled`.
+    Settle,
     /// Worker 0 only: registered as this member; the other workers may start.
     Registered {
         member: Member,
@@ -274,7 +278,7 @@ pub enum WorkerEffect {
     ViewChanged {
         view: View,
     },
-    /// After `Stop`: nothing is served here any more, the process may exit.
+    /// Nothing is served here any more, the process may exit.
     MayExit,
     /// After `Stop`: still serving after `timing.stop`; these sets hold it up.
     HeldUp {
@@ -423,6 +427,10 @@ pub enum MetaEffect {
     ViewChanged {
         view: View,
     },
+    /// The stop of the cluster is over: the process may end. These servers may run still.
+    MayExit {
+        left: Vec<ServerId>,
+    },
     Note {
         note: MetaNote,
     },
@@ -498,5 +506,8 @@ pub enum MetaNote {
     Unfit {
         server: ServerId,
         reason: super::message::RegistrationRefusal,
+    },
+    StopEntered {
+        phase: super::message::StopPhase,
     },
 }

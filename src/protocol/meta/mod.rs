@@ -36,6 +36,7 @@ mod removal;
 mod requests;
 mod spawning;
 mod status;
+mod stop;
 mod targets;
 mod watch;
 
@@ -62,6 +63,7 @@ use liveness::Pulse;
 use outbox::Outbox;
 use registration::Link;
 use spawning::Spawning;
+use stop::Stop;
 use watch::Watch;
 
 /// What a metaserver is started with.
@@ -109,6 +111,8 @@ pub struct MetaServer {
     fresh: bool,
     started: Time,
     registered_first: Option<Time>,
+    /// The whole cluster is being stopped.
+    stop: Option<Stop>,
     /// Who was found dead before anyone is suspected, where heirs may come.
     found_dead: BTreeSet<Member>,
     handled_at: Time,
@@ -159,6 +163,7 @@ impl MetaServer {
             fresh,
             started: now,
             registered_first,
+            stop: None,
             found_dead,
             handled_at: now,
             acted_at: None,
@@ -183,6 +188,9 @@ impl MetaServer {
 
     /// Takes in one input; tells whether it may have made a step possible.
     fn take_in(&mut self, now: Time, input: MetaInput) -> bool {
+        if self.stop.is_some() {
+            return self.take_in_stopping(now, input);
+        }
         match input {
             MetaInput::Tick => true,
             MetaInput::ServerUp { link, member, worker } => {
@@ -240,12 +248,17 @@ impl MetaServer {
                 self.misbehaved(link, "testifies unasked");
                 false
             }
+            // The stop that it speaks of was another metaserver's.
+            ToMeta::Quiet | ToMeta::Halted => false,
         }
     }
 
     /// Compares what is durable with what is heard, and takes every step that is due.
     fn act(&mut self, now: Time) {
         self.acted_at = Some(now);
+        if self.stop.is_some() {
+            return self.tend_stop(now);
+        }
         if self.outbox.is_full() {
             return;
         }

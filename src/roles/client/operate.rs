@@ -16,9 +16,9 @@ use crate::protocol::view::SetState;
 use crate::roles::Exit;
 
 /// Between two looks at the status.
-const POLL: Duration = Duration::from_millis(50);
+pub(super) const POLL: Duration = Duration::from_millis(50);
 
-async fn ask(
+pub(super) async fn ask(
     context: &Context,
     request: MetaRequest,
     within: Duration,
@@ -60,10 +60,16 @@ fn refused(refusal: MetaRefusal) -> String {
             "the cluster is not created yet; it waits for its servers to register".to_owned()
         }
         MetaRefusal::Busy => "too many ask it at once; try again".to_owned(),
+        MetaRefusal::WouldLoseAll => {
+            "with engine = \"memory\" a cluster that is stopped has lost everything that it holds; \
+             take a backup first, or say --accept-loss"
+                .to_owned()
+        }
+        MetaRefusal::Stopping => "the whole cluster is being stopped".to_owned(),
     }
 }
 
-fn misfit<T>() -> Result<T, Failure> {
+pub(super) fn misfit<T>() -> Result<T, Failure> {
     let words = "the metaserver's answer does not fit the question".to_owned();
     Err(Failure { exit: Exit::Unknown, words })
 }

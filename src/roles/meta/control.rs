@@ -76,8 +76,9 @@ pub async fn serve(control: Control, stop: impl Future<Output = ()>) -> Result<(
     let endpoint = Rc::new(Endpoint::bind(config.meta().listen, credentials, options)?);
     let registered = processes(&records);
     let (spawns, asked) = mpsc::unbounded_channel();
+    let (ends, mut ended) = mpsc::unbounded_channel();
     let machine = MetaServer::new(settings, records, clock::now());
-    let driver: Driver = Handle::new(machine, MetaShell::new(view, batches, spawns));
+    let driver: Driver = Handle::new(machine, MetaShell::new(view, batches, spawns, ends));
     let mut spawner = spawn::spawner(&config)?;
     spawn::adopt(&driver, &mut spawner, &config, &registered)?;
     spawn_local(spawn::run(driver.clone(), spawner, asked));
@@ -90,6 +91,7 @@ pub async fn serve(control: Control, stop: impl Future<Output = ()>) -> Result<(
         tokio::select! {
             biased;
             () = &mut stop => break,
+            Some(left) = ended.recv() => return end_with_all(&endpoint, &left).await,
             outcome = persisted.recv() => match outcome {
                 Some(Ok(number)) => driver.submit(MetaInput::Persisted { number }),
                 Some(Err(error)) => return Err(error).context(
@@ -104,6 +106,17 @@ pub async fn serve(control: Control, stop: impl Future<Output = ()>) -> Result<(
     tracing::info!("metaserver stops; servers that it started go on");
     endpoint.shutdown().await;
     Ok(())
+}
+
+/// The whole cluster was stopped, and so is the metaserver.
+async fn end_with_all(endpoint: &Endpoint, left: &[ServerId]) -> Result<()> {
+    tracing::info!("metaserver stops, as the whole cluster does");
+    endpoint.shutdown().await;
+    if left.is_empty() {
+        return Ok(());
+    }
+    let left: Vec<String> = left.iter().map(|server| server.0.to_string()).collect();
+    bail!("the cluster was stopped, but these servers may still run: {}", left.join(", "))
 }
 
 /// The processes that registered the latest incarnations, where they are not known to be dead.
