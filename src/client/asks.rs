@@ -150,7 +150,7 @@ impl Ask {
         match self.request {
             MetaRequest::View | MetaRequest::Status | MetaRequest::Space => false,
             // Asked again it asks for the same.
-            MetaRequest::StopCluster { .. } => false,
+            MetaRequest::StopCluster { .. } | MetaRequest::OwnSpace => false,
             MetaRequest::Revive { .. } | MetaRequest::Fence { .. } => true,
         }
     }

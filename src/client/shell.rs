@@ -249,7 +249,8 @@ impl<T: Transport> Shell<T> {
                 | MetaAnswer::Revived { .. }
                 | MetaAnswer::Fenced
                 | MetaAnswer::Space(_)
-                | MetaAnswer::Stopping(_) => {
+                | MetaAnswer::Stopping(_)
+                | MetaAnswer::OwnSpace(_) => {
                     self.finder.on_down(now, link, "the cluster is not created yet");
                 }
             },

@@ -193,7 +193,8 @@ impl Transport for TinyTransport {
             MetaRequest::Space => MetaAnswer::Space(Vec::new()),
             MetaRequest::Revive { .. }
             | MetaRequest::Fence { .. }
-            | MetaRequest::StopCluster { .. } => {
+            | MetaRequest::StopCluster { .. }
+            | MetaRequest::OwnSpace => {
                 self.events.push(Event::Down { link, reason: "cut".to_owned() });
                 return;
             }

@@ -8,7 +8,8 @@ use std::rc::Rc;
 
 use super::inheritance::Standing;
 use super::message::{
-    Answer, DedupSnapshot, MetaAnswer, MetaRequest, PeerMessage, Request, ToMeta, ToServer,
+    Answer, DedupSnapshot, MetaAnswer, MetaRequest, PeerMessage, RegistrationRefusal, Request,
+    StopPhase, ToMeta, ToServer,
 };
 use super::meta::durable::MetaRecord;
 use super::space::Space;
@@ -272,7 +273,7 @@ pub enum WorkerEffect {
     },
     /// This process must not go on: the metaserver will not have it.
     Deposed {
-        reason: super::message::RegistrationRefusal,
+        reason: RegistrationRefusal,
     },
     /// The view changed; it is handed out to clients.
     ViewChanged {
@@ -350,7 +351,7 @@ pub enum Note {
     },
     /// The metaserver knows less than this server, which goes on as if there were none.
     Unheeded {
-        reason: super::message::RegistrationRefusal,
+        reason: RegistrationRefusal,
     },
 }
 
@@ -382,6 +383,12 @@ pub enum MetaInput {
     Persisted {
         number: u64,
     },
+    /// The disk is full: `Persist` effects wait for room. What is durable meanwhile.
+    DiskFull {
+        durable: Vec<MetaRecord>,
+    },
+    /// It has room again.
+    DiskRoomy,
     /// A process that was spawned, or adopted, for `server` is gone: the kernel's word.
     ProcessExited {
         server: ServerId,
@@ -436,78 +443,26 @@ pub enum MetaEffect {
     },
 }
 
-/// What the metaserver reports for the log; the driver words it.
+/// What the metaserver reports for the log; the driver words it. `Unfit` is a server that knows
+/// more than this metaserver, which refuses it.
 #[derive(Clone, Debug, Eq, PartialEq, Hash)]
 pub enum MetaNote {
-    Registered {
-        member: Member,
-    },
-    Suspected {
-        member: Member,
-    },
-    Heard {
-        member: Member,
-    },
-    Dead {
-        member: Member,
-    },
-    Promoted {
-        set: KeySet,
-        epoch: super::types::Epoch,
-        primary: Member,
-    },
-    Removed {
-        set: KeySet,
-        epoch: super::types::Epoch,
-        member: Member,
-    },
-    LetGo {
-        set: KeySet,
-        epoch: super::types::Epoch,
-        member: Member,
-    },
-    Added {
-        set: KeySet,
-        epoch: super::types::Epoch,
-        member: Member,
-    },
-    HandedOver {
-        set: KeySet,
-        epoch: super::types::Epoch,
-        to: Member,
-    },
-    Moving {
-        set: KeySet,
-        from: ServerId,
-        to: ServerId,
-    },
-    Lost {
-        set: KeySet,
-    },
-    Born {
-        sets: u16,
-    },
-    RecoveryStarted {
-        recovery: super::types::RecoveryId,
-        failed: Member,
-    },
-    RecoveryStep {
-        recovery: super::types::RecoveryId,
-        step: super::meta::durable::Step,
-    },
-    RecoveryDone {
-        recovery: super::types::RecoveryId,
-    },
-    Misbehaved {
-        link: LinkId,
-        reason: &'static str,
-    },
-    /// A server knows more than this metaserver, which refuses it.
-    Unfit {
-        server: ServerId,
-        reason: super::message::RegistrationRefusal,
-    },
-    StopEntered {
-        phase: super::message::StopPhase,
-    },
+    Registered { member: Member },
+    Suspected { member: Member },
+    Heard { member: Member },
+    Dead { member: Member },
+    Promoted { set: KeySet, epoch: super::types::Epoch, primary: Member },
+    Removed { set: KeySet, epoch: super::types::Epoch, member: Member },
+    LetGo { set: KeySet, epoch: super::types::Epoch, member: Member },
+    Added { set: KeySet, epoch: super::types::Epoch, member: Member },
+    HandedOver { set: KeySet, epoch: super::types::Epoch, to: Member },
+    Moving { set: KeySet, from: ServerId, to: ServerId },
+    Lost { set: KeySet },
+    Born { sets: u16 },
+    RecoveryStarted { recovery: super::types::RecoveryId, failed: Member },
+    RecoveryStep { recovery: super::types::RecoveryId, step: super::meta::durable::Step },
+    RecoveryDone { recovery: super::types::RecoveryId },
+    Misbehaved { link: LinkId, reason: &'static str },
+    Unfit { server: ServerId, reason: RegistrationRefusal },
+    StopEntered { phase: StopPhase },
 }

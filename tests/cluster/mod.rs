@@ -9,6 +9,7 @@ mod backup;
 mod cut;
 mod expiry;
 mod flipped;
+mod full;
 mod lifetimes;
 mod loopback;
 mod moves;

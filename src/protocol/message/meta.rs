@@ -22,6 +22,8 @@ pub enum MetaRequest {
     /// Ends every server as it is, and then the metaserver; asked again, it tells how far that
     /// is. Where servers keep nothing it needs consent. Administrators only.
     StopCluster { accept_loss: bool },
+    /// How full the disk of the metaserver's own state is. Metaserver only.
+    OwnSpace,
 }
 
 /// The answer to a `MetaRequest`.
@@ -34,6 +36,7 @@ pub enum MetaAnswer {
     Refused(MetaRefusal),
     Space(Vec<(ServerId, Space)>),
     Stopping(StopReport),
+    OwnSpace(OwnSpace),
 }
 
 /// Why a `MetaRequest` is refused.
@@ -56,6 +59,18 @@ pub enum MetaRefusal {
     WouldLoseAll,
     /// The whole cluster is being stopped.
     Stopping,
+    /// The disk of the metaserver's state is full: nothing changes until there is room.
+    DiskFull,
+}
+
+/// The disk of the metaserver's own state.
+#[derive(Clone, Debug, Eq, PartialEq, Hash, Serialize, Deserialize)]
+pub struct OwnSpace {
+    pub space: Space,
+    /// The folder of the state, as the metaserver names it.
+    pub directory: String,
+    /// Decisions wait for room.
+    pub waits: bool,
 }
 
 /// How far the stop of a whole cluster is.

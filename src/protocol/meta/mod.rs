@@ -21,6 +21,7 @@ mod birth;
 mod changes;
 mod copying;
 pub mod durable;
+mod full;
 mod handover;
 mod heirs;
 mod install;
@@ -113,6 +114,8 @@ pub struct MetaServer {
     registered_first: Option<Time>,
     /// The whole cluster is being stopped.
     stop: Option<Stop>,
+    /// The disk is full: what is durable.
+    full: Option<Box<Ledger>>,
     /// Who was found dead before anyone is suspected, where heirs may come.
     found_dead: BTreeSet<Member>,
     handled_at: Time,
@@ -164,6 +167,7 @@ impl MetaServer {
             started: now,
             registered_first,
             stop: None,
+            full: None,
             found_dead,
             handled_at: now,
             acted_at: None,
@@ -204,6 +208,14 @@ impl MetaServer {
             MetaInput::Persisted { number } => {
                 self.outbox.on_persisted(number);
                 false
+            }
+            MetaInput::DiskFull { durable } => {
+                self.on_disk_full(durable);
+                false
+            }
+            MetaInput::DiskRoomy => {
+                self.on_disk_roomy();
+                true
             }
             MetaInput::ProcessExited { server, process } => {
                 self.on_exited(now, server, process);
@@ -259,7 +271,7 @@ impl MetaServer {
         if self.stop.is_some() {
             return self.tend_stop(now);
         }
-        if self.outbox.is_full() {
+        if self.outbox.is_full() || self.full.is_some() {
             return;
         }
         self.judge_liveness(now);

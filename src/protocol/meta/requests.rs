@@ -25,6 +25,10 @@ impl MetaServer {
             self.outbox.push_urgent(MetaEffect::Reply { ticket, answer });
             return true;
         }
+        if self.full.is_some() {
+            self.answer_while_full(now, ticket, &request);
+            return false;
+        }
         if self.outbox.is_full() {
             let reason = "the metaserver can not write its state: try again later";
             self.outbox.push_urgent(MetaEffect::CloseLink { link: ticket.link, reason });
@@ -34,6 +38,8 @@ impl MetaServer {
             MetaRequest::View => (MetaAnswer::View(self.ledger.view()), false),
             MetaRequest::Status => (MetaAnswer::Status(Box::new(self.status(now))), false),
             MetaRequest::Space => (MetaAnswer::Space(self.spaces()), false),
+            // Whoever runs this machine knows its disk.
+            MetaRequest::OwnSpace => (MetaAnswer::Refused(MetaRefusal::NotMetaserver), false),
             MetaRequest::Revive { .. } | MetaRequest::Fence { .. } if !admin => {
                 (MetaAnswer::Refused(MetaRefusal::NotAdministrator), false)
             }

@@ -65,6 +65,11 @@ fn refused(refusal: MetaRefusal) -> String {
              take a backup first, or say --accept-loss"
                 .to_owned()
         }
+        MetaRefusal::DiskFull => {
+            "the disk of its state is full, so that nothing can be changed; make room (`status` \
+             names the folder)"
+                .to_owned()
+        }
         MetaRefusal::Stopping => "the whole cluster is being stopped".to_owned(),
     }
 }
@@ -81,6 +86,9 @@ pub(super) async fn ask_status(context: &Context, within: Duration) -> Result<St
     }
 }
 
+/// An older metaserver does not know this question, and closes the link.
+const OWN_SPACE: Duration = Duration::from_secs(1);
+
 /// Status and space. A metaserver that knows nothing of space answers without.
 pub(super) async fn ask_overview(
     context: &Context,
@@ -92,7 +100,11 @@ pub(super) async fn ask_overview(
         Ok(_) => return misfit(),
         Err(_) => Vec::new(),
     };
-    Ok(words::Overview { status, spaces })
+    let own = match ask(context, MetaRequest::OwnSpace, within.min(OWN_SPACE)).await {
+        Ok(MetaAnswer::OwnSpace(own)) => Some(own),
+        Ok(_) | Err(_) => None,
+    };
+    Ok(words::Overview { status, spaces, own })
 }
 
 pub(super) fn status(context: &Context, sets: bool) -> Result<Exit, Failure> {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result, bail};
 use tokio::signal::unix::{SignalKind, signal};
@@ -11,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::{LocalSet, spawn_local};
 
 use super::clients::Asked;
-use super::journal::Disk;
+use super::journal::{Disk, Told};
 use super::shell::MetaShell;
 use super::{SharedView, spawn};
 use crate::clock;
@@ -47,6 +48,8 @@ pub struct Control {
     pub disk: Disk,
     pub view: SharedView,
     pub requests: mpsc::Receiver<Asked>,
+    /// For the clients' thread: decisions wait for room on the disk.
+    pub waits: Arc<AtomicBool>,
 }
 
 /// Runs until a signal, or until the journal fails.
@@ -68,10 +71,9 @@ pub fn run(control: Control) -> Result<()> {
 
 /// Runs within the current `LocalSet` until `stop`, or until the journal fails.
 pub async fn serve(control: Control, stop: impl Future<Output = ()>) -> Result<()> {
-    let Control { config, credentials, reset_seed, settings, records, disk, view, requests } =
-        control;
-    let mut requests = requests;
-    let Disk { batches, mut persisted } = disk;
+    let Control { config, credentials, reset_seed, settings, records, disk, .. } = control;
+    let (view, mut requests, waits) = (control.view, control.requests, control.waits);
+    let Disk { batches, mut told } = disk;
     let options = EndpointOptions { reset_seed: Some(reset_seed), ..EndpointOptions::default() };
     let endpoint = Rc::new(Endpoint::bind(config.meta().listen, credentials, options)?);
     let registered = processes(&records);
@@ -92,8 +94,8 @@ pub async fn serve(control: Control, stop: impl Future<Output = ()>) -> Result<(
             biased;
             () = &mut stop => break,
             Some(left) = ended.recv() => return end_with_all(&endpoint, &left).await,
-            outcome = persisted.recv() => match outcome {
-                Some(Ok(number)) => driver.submit(MetaInput::Persisted { number }),
+            outcome = told.recv() => match outcome {
+                Some(Ok(told)) => take_told(&driver, &waits, told),
                 Some(Err(error)) => return Err(error).context(
                     "the metaserver's state can not be made durable; it stops before it says \
                      anything that is not. Repair the disk and start it again",
@@ -129,6 +131,20 @@ fn processes(records: &[MetaRecord]) -> BTreeMap<ServerId, u32> {
         | MetaRecord::RecoveryForgotten(_) => None,
     });
     rows.collect()
+}
+
+fn take_told(driver: &Driver, waits: &AtomicBool, told: Told) {
+    match told {
+        Told::Persisted(number) => driver.submit(MetaInput::Persisted { number }),
+        Told::Full(durable) => {
+            waits.store(true, Ordering::Relaxed);
+            driver.submit(MetaInput::DiskFull { durable });
+        }
+        Told::Roomy => {
+            waits.store(false, Ordering::Relaxed);
+            driver.submit(MetaInput::DiskRoomy);
+        }
+    }
 }
 
 fn take_request(driver: &Driver, asked: Asked) {

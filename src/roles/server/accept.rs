@@ -192,6 +192,7 @@ impl ClientReader {
             | MetaRequest::Space
             | MetaRequest::Revive { .. }
             | MetaRequest::StopCluster { .. }
+            | MetaRequest::OwnSpace
             | MetaRequest::Fence { .. } => MetaAnswer::Refused(MetaRefusal::NotMetaserver),
         };
         let sent = self.connection.send(net::Lane::Control, |buffer, limits| {

@@ -423,6 +423,7 @@ fn meta_requests() -> Vec<(&'static str, MetaRequest)> {
         ("meta_request.fence", MetaRequest::Fence { member: member(2) }),
         ("meta_request.space", MetaRequest::Space),
         ("meta_request.stop_cluster", MetaRequest::StopCluster { accept_loss: true }),
+        ("meta_request.own_space", MetaRequest::OwnSpace),
     ]
 }
 
@@ -490,5 +491,9 @@ fn meta_answers() -> Vec<(&'static str, MetaAnswer)> {
         ("meta_answer.quiescing", stopping(Quiescing)),
         ("meta_answer.ending", stopping(Ending)),
         ("meta_answer.over", stopping(Over)),
+        ("meta_answer.disk_full", refused(MetaRefusal::DiskFull)),
+        ("meta_answer.own_space", {
+            MetaAnswer::OwnSpace(OwnSpace { space: SPACE, directory: "d".into(), waits: true })
+        }),
     ]
 }

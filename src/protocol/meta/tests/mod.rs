@@ -8,6 +8,7 @@ mod cluster;
 mod copies;
 mod durability;
 mod failures;
+mod full;
 mod halting;
 mod moves;
 mod registering;
