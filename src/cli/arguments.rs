@@ -29,6 +29,7 @@ Examples:
   tandem --role client wait --ready --timeout 30s
   tandem --role client status --watch 500ms
   tandem --role client admin backup ./backup-2026-11-26
+  tandem --role client admin stop-cluster
 
 Exit codes of the client:
   0 done   1 not found, or a comparison failed   2 usage
@@ -249,6 +250,13 @@ enum Admin {
         #[arg(value_parser = member)]
         member: Member,
     },
+    /// End every server as it is, and then the metaserver. What durable servers hold is there
+    /// again when all are started again.
+    StopCluster {
+        /// Where servers keep nothing: say that you accept the loss of everything.
+        #[arg(long)]
+        accept_loss: bool,
+    },
     /// Write all keys into DIR, each key set as it is at one revision, while the cluster serves.
     /// DIR must be empty or new.
     Backup {
@@ -363,6 +371,7 @@ fn action(command: Command) -> Result<Action, String> {
             sets: sets.set.map_or(ReviveSets::AllLost, |set| ReviveSets::One(KeySet(set))),
         },
         Command::Admin(Admin::Fence { member }) => Action::Fence { member },
+        Command::Admin(Admin::StopCluster { accept_loss }) => Action::StopCluster { accept_loss },
         Command::Admin(Admin::Backup { folder }) => Action::Backup { folder },
         Command::Admin(Admin::Restore { folder, over }) => Action::Restore { folder, over },
         Command::Admin(Admin::VerifyBackup { folder }) => Action::VerifyBackup { folder },

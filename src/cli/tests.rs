@@ -114,4 +114,7 @@ fn what_destroys_needs_consent() {
     let member = Member { server: ServerId(2), incarnation: Incarnation(7) };
     assert_eq!(action("admin fence s2.7"), Action::Fence { member });
     assert!(parse("admin fence s2").is_err());
+    let stop = |accept_loss| Action::StopCluster { accept_loss };
+    assert_eq!(action("admin stop-cluster"), stop(false));
+    assert_eq!(action("admin stop-cluster --accept-loss"), stop(true));
 }

@@ -149,6 +149,8 @@ impl Ask {
     fn changes_the_cluster(&self) -> bool {
         match self.request {
             MetaRequest::View | MetaRequest::Status | MetaRequest::Space => false,
+            // Asked again it asks for the same.
+            MetaRequest::StopCluster { .. } | MetaRequest::OwnSpace => false,
             MetaRequest::Revive { .. } | MetaRequest::Fence { .. } => true,
         }
     }

@@ -248,7 +248,9 @@ impl<T: Transport> Shell<T> {
                 | MetaAnswer::Status(_)
                 | MetaAnswer::Revived { .. }
                 | MetaAnswer::Fenced
-                | MetaAnswer::Space(_) => {
+                | MetaAnswer::Space(_)
+                | MetaAnswer::Stopping(_)
+                | MetaAnswer::OwnSpace(_) => {
                     self.finder.on_down(now, link, "the cluster is not created yet");
                 }
             },

@@ -191,7 +191,10 @@ impl Transport for TinyTransport {
             MetaRequest::View => MetaAnswer::View(view()),
             MetaRequest::Status => MetaAnswer::Status(Box::default()),
             MetaRequest::Space => MetaAnswer::Space(Vec::new()),
-            MetaRequest::Revive { .. } | MetaRequest::Fence { .. } => {
+            MetaRequest::Revive { .. }
+            | MetaRequest::Fence { .. }
+            | MetaRequest::StopCluster { .. }
+            | MetaRequest::OwnSpace => {
                 self.events.push(Event::Down { link, reason: "cut".to_owned() });
                 return;
             }

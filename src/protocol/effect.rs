@@ -8,7 +8,8 @@ use std::rc::Rc;
 
 use super::inheritance::Standing;
 use super::message::{
-    Answer, DedupSnapshot, MetaAnswer, MetaRequest, PeerMessage, Request, ToMeta, ToServer,
+    Answer, DedupSnapshot, MetaAnswer, MetaRequest, PeerMessage, RegistrationRefusal, Request,
+    StopPhase, ToMeta, ToServer,
 };
 use super::meta::durable::MetaRecord;
 use super::space::Space;
@@ -117,6 +118,8 @@ pub enum WorkerInput {
     },
     /// The process is asked to stop: hand over first.
     Stop,
+    /// All that was handed to the engine before `Settle` is durable.
+    Settled,
 }
 
 /// Where a message to a peer goes.
@@ -260,6 +263,8 @@ pub enum WorkerEffect {
         number: u64,
         standing: Standing,
     },
+    /// Make everything that was handed to the engine durable; completes as `Settled`.
+    Settle,
     /// Worker 0 only: registered as this member; the other workers may start.
     Registered {
         member: Member,
@@ -268,13 +273,13 @@ pub enum WorkerEffect {
     },
     /// This process must not go on: the metaserver will not have it.
     Deposed {
-        reason: super::message::RegistrationRefusal,
+        reason: RegistrationRefusal,
     },
     /// The view changed; it is handed out to clients.
     ViewChanged {
         view: View,
     },
-    /// After `Stop`: nothing is served here any more, the process may exit.
+    /// Nothing is served here any more, the process may exit.
     MayExit,
     /// After `Stop`: still serving after `timing.stop`; these sets hold it up.
     HeldUp {
@@ -346,7 +351,7 @@ pub enum Note {
     },
     /// The metaserver knows less than this server, which goes on as if there were none.
     Unheeded {
-        reason: super::message::RegistrationRefusal,
+        reason: RegistrationRefusal,
     },
 }
 
@@ -378,6 +383,12 @@ pub enum MetaInput {
     Persisted {
         number: u64,
     },
+    /// The disk is full: `Persist` effects wait for room. What is durable meanwhile.
+    DiskFull {
+        durable: Vec<MetaRecord>,
+    },
+    /// It has room again.
+    DiskRoomy,
     /// A process that was spawned, or adopted, for `server` is gone: the kernel's word.
     ProcessExited {
         server: ServerId,
@@ -423,6 +434,10 @@ pub enum MetaEffect {
     ViewChanged {
         view: View,
     },
+    /// The stop of the cluster is over: the process may end. These servers may run still.
+    MayExit {
+        left: Vec<ServerId>,
+    },
     Note {
         note: MetaNote,
     },
@@ -448,5 +463,6 @@ pub enum MetaNote {
     RecoveryStep { recovery: super::types::RecoveryId, step: super::meta::durable::Step },
     RecoveryDone { recovery: super::types::RecoveryId },
     Misbehaved { link: LinkId, reason: &'static str },
-    Unfit { server: ServerId, reason: super::message::RegistrationRefusal },
+    Unfit { server: ServerId, reason: RegistrationRefusal },
+    StopEntered { phase: StopPhase },
 }

@@ -45,7 +45,9 @@ fn of_a_word_to_meta(from: Node, message: &ToMeta) -> Option<Moment> {
         | ToMeta::Resigned { .. }
         | ToMeta::Leaving
         | ToMeta::Space(_)
-        | ToMeta::Testimony(_) => None,
+        | ToMeta::Testimony(_)
+        | ToMeta::Quiet
+        | ToMeta::Halted => None,
     }
 }
 
@@ -66,7 +68,9 @@ fn of_an_order(to: Node, message: &ToServer) -> Option<Moment> {
         | ToServer::Probe { .. }
         | ToServer::Copy { .. }
         | ToServer::CancelCopy { .. }
-        | ToServer::Testify { .. } => None,
+        | ToServer::Testify { .. }
+        | ToServer::Quiesce
+        | ToServer::Halt => None,
     }
 }
 

@@ -129,7 +129,8 @@ impl World {
                 }
             }
             WorkerEffect::MayExit => self.kill(node),
-            WorkerEffect::HeldUp { .. } => {}
+            // No simulated administrator stops the whole cluster.
+            WorkerEffect::HeldUp { .. } | WorkerEffect::Settle => {}
             WorkerEffect::Note { note } => self.worker_noted(server, process, note),
             WorkerEffect::Read { .. }
             | WorkerEffect::ReadRange { .. }
@@ -359,6 +360,8 @@ impl World {
                     running.view = view;
                 }
             }
+            // No simulated administrator stops the whole cluster.
+            MetaEffect::MayExit { .. } => {}
             MetaEffect::Note { note } => self.meta_noted(process, note),
         }
     }
@@ -368,7 +371,10 @@ impl World {
         let moment = match note {
             MetaNote::Registered { member } => Moment::at("registered", &[server(member.server)]),
             MetaNote::Suspected { member } => Moment::at("suspected", &[server(member.server)]),
-            MetaNote::Heard { .. } | MetaNote::Born { .. } | MetaNote::Unfit { .. } => return,
+            MetaNote::Heard { .. }
+            | MetaNote::Born { .. }
+            | MetaNote::Unfit { .. }
+            | MetaNote::StopEntered { .. } => return,
             MetaNote::Dead { member } => Moment::at("dead", &[server(member.server)]),
             MetaNote::Promoted { primary, .. } => Moment::at("promoted", &[server(primary.server)]),
             MetaNote::Removed { member, .. } => Moment::at("removed", &[server(member.server)]),

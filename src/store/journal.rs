@@ -3,17 +3,25 @@
 //! A record is the whole new value of one row, so that the file holds the latest of each and
 //! never grows with history. A row is `(kind, id) -> format version, postcard of the record`;
 //! a batch of records is one transaction, durable when `commit` returns, there in full or not at
-//! all after a crash. Any failure to write is final for this journal: the metaserver must stop,
-//! since nobody can tell what of a failed batch the disk will show later.
+//! all after a crash. A full disk costs nothing: what could
+//! not be written may be given to `commit` again, which opens the file anew first, as a restart
+//! would. Any other failure to write is final for this journal: the metaserver must stop, since
+//! nobody can tell what of a failed batch the disk will show later.
 
+mod room;
+
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Builder, Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 
+use self::room::Roomy;
+pub use self::room::release_reserve;
 use crate::protocol::meta::durable::MetaRecord;
+use crate::store::durable::log::is_full;
 
 /// The file in the metaserver's state directory.
 const FILE: &str = "meta.redb";
@@ -30,7 +38,11 @@ const ROWS: TableDefinition<'static, (u8, u64), &[u8]> = TableDefinition::new("r
 /// The metaserver's durable state, open.
 #[derive(Debug)]
 pub struct Journal {
-    database: Database,
+    /// None after a failed write, until the file is opened again.
+    database: Option<Database>,
+    /// Every row as the last commit left it.
+    rows: BTreeMap<(u8, u64), MetaRecord>,
+    dir: PathBuf,
     path: PathBuf,
     lock: File,
 }
@@ -44,6 +56,8 @@ pub enum JournalError {
     Damaged { path: PathBuf, detail: String },
     /// The file was written by another version of the program.
     Foreign { path: PathBuf, found: u8 },
+    /// The disk has no room: nothing is lost, and the same may be tried again.
+    Full { path: PathBuf },
     /// The disk or the system refused.
     Io { path: PathBuf, detail: String },
 }
@@ -69,6 +83,11 @@ impl fmt::Display for JournalError {
                  {FORMAT}: start the version of the program that wrote it",
                 path.display()
             ),
+            JournalError::Full { path } => write!(
+                f,
+                "the disk of the metaserver's state in {} is full: make room on it",
+                path.display()
+            ),
             JournalError::Io { path, detail } => write!(
                 f,
                 "the metaserver's state in {} can not be read or written ({detail}): check the \
@@ -90,17 +109,60 @@ impl Journal {
         if !path.try_exists().map_err(|error| io_error(&path, &error))? {
             create(dir, &path)?;
         }
-        let mut builder = Database::builder();
-        let opened = builder.set_check_integrity_on_open(true).open(&path);
-        let database = opened.map_err(|error| outside(&path, error))?;
+        let database = open_file(&path)?;
         let records = read(&database, &path)?;
-        Ok((Journal { database, path, lock }, records))
+        let rows = records.iter().map(|record| (row(record), record.clone())).collect();
+        let dir = dir.to_owned();
+        let journal = Journal { database: Some(database), rows, dir, path, lock };
+        journal.keep_reserve();
+        Ok((journal, records))
     }
 
     /// Makes `records` durable, all or none; later ones replace earlier ones of the same row.
-    /// After an error the journal must not be used any more.
+    ///
+    /// # Errors
+    /// `Full`: nothing is lost, and the same records may be given again. After any other the
+    /// journal must not be used any more.
     pub fn commit(&mut self, records: &[MetaRecord]) -> Result<(), JournalError> {
-        write(&self.database, records).map_err(|error| outside(&self.path, error))
+        // Whatever failed to write is closed; its file is as a crash would have left it.
+        let database = match self.database.take() {
+            Some(database) => database,
+            None => open_file(&self.path)?,
+        };
+        write(&database, records).map_err(|error| outside(&self.path, error))?;
+        self.database = Some(database);
+        for record in records {
+            if let MetaRecord::RecoveryForgotten(_) = record {
+                self.rows.remove(&row(record));
+            } else {
+                self.rows.insert(row(record), record.clone());
+            }
+        }
+        self.keep_reserve();
+        Ok(())
+    }
+
+    /// Every row, as the last commit left it, in the order in which `open` gives them.
+    #[must_use]
+    pub fn records(&self) -> Vec<MetaRecord> {
+        self.rows.values().cloned().collect()
+    }
+
+    /// Gives the room away that was kept for a full disk; true = there was some.
+    ///
+    /// # Errors
+    /// The file system refused.
+    pub fn release_reserve(&self) -> Result<bool, JournalError> {
+        release_reserve(&self.dir).map_err(|error| io_error(&self.path, &error))
+    }
+
+    /// A reserve that can not be had now is tried for again after the next commit.
+    fn keep_reserve(&self) {
+        if let Err(error) = room::reserve(&self.dir)
+            && !is_full(&error)
+        {
+            tracing::warn!(dir = %self.dir.display(), "no room is kept for a full disk: {error}");
+        }
     }
 
     /// The file, for messages.
@@ -150,12 +212,26 @@ fn create(dir: &Path, path: &Path) -> Result<(), JournalError> {
         }
         Ok(()) | Err(_) => {}
     }
-    let database = Database::create(&new).map_err(|error| outside(path, error))?;
+    let file = Roomy::create(&new).map_err(|error| io_error(path, &error))?;
+    let database = Builder::new().create_with_backend(file);
+    let database = database.map_err(|error| outside(path, error))?;
     write(&database, &[]).map_err(|error| outside(path, error))?;
     database.close().map_err(|error| outside(path, error))?;
     fs::rename(&new, path)
         .and_then(|()| File::open(dir)?.sync_all())
         .map_err(|error| io_error(path, &error))
+}
+
+/// Opens a journal that is there. An empty file would pass for a new one.
+fn open_file(path: &Path) -> Result<Database, JournalError> {
+    let io_error = |error: io::Error| io_error(path, &error);
+    if fs::metadata(path).map_err(io_error)?.len() == 0 {
+        let detail = "it is empty".to_owned();
+        return Err(JournalError::Damaged { path: path.to_owned(), detail });
+    }
+    let file = Roomy::open(path).map_err(io_error)?;
+    let opened = Builder::new().set_check_integrity_on_open(true).create_with_backend(file);
+    opened.map_err(|error| outside(path, error))
 }
 
 fn write(database: &Database, records: &[MetaRecord]) -> Result<(), redb::Error> {
@@ -210,6 +286,9 @@ fn decode(key: (u8, u64), value: &[u8], path: &Path) -> Result<MetaRecord, Journ
 }
 
 fn io_error(path: &Path, error: &io::Error) -> JournalError {
+    if is_full(error) {
+        return JournalError::Full { path: path.to_owned() };
+    }
     JournalError::Io { path: path.to_owned(), detail: error.to_string() }
 }
 
@@ -219,6 +298,7 @@ fn outside(path: &Path, error: impl Into<redb::Error>) -> JournalError {
     match error.into() {
         redb::Error::DatabaseAlreadyOpen => JournalError::InUse { path },
         redb::Error::UpgradeRequired(found) => JournalError::Foreign { path, found },
+        redb::Error::Io(error) if is_full(&error) => JournalError::Full { path },
         redb::Error::Io(error)
             if !matches!(
                 error.kind(),

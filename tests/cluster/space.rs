@@ -35,7 +35,7 @@ const KEYS: u32 = 400;
 /// How long an operation may take where nothing stands against it.
 const SOON: Duration = Duration::from_secs(5);
 
-fn run(program: &str, arguments: &str) {
+pub fn run(program: &str, arguments: &str) {
     let run = Command::new(program).args(arguments.split(' ')).output();
     let run = run.unwrap_or_else(|error| panic!("{program} can not be run: {error}"));
     let said = String::from_utf8_lossy(&run.stderr);
@@ -43,14 +43,14 @@ fn run(program: &str, arguments: &str) {
 }
 
 /// The small disk, and the foreign file on it.
-struct Disk {
+pub struct Disk {
     at: PathBuf,
     foreign: File,
     taken: u64,
 }
 
 impl Disk {
-    fn mount(at: &Path, size: &str) -> Disk {
+    pub fn mount(at: &Path, size: &str) -> Disk {
         std::fs::create_dir_all(at).expect("the cluster's folder can be written");
         run("mount", &format!("-t tmpfs -o size={size} tmpfs {}", at.display()));
         Disk { at: at.to_owned(), foreign: Disk::file(at), taken: 0 }
@@ -65,7 +65,7 @@ impl Disk {
     }
 
     /// Lets the foreign file take space until `share` percent of the disk are used.
-    fn take(&mut self, share: u64) {
+    pub fn take(&mut self, share: u64) {
         let piece = vec![1; 256 << 10];
         loop {
             let found = rustix::fs::statvfs(&self.at).expect("the small disk is there");
@@ -80,7 +80,7 @@ impl Disk {
     }
 
     /// Gives so many bytes back.
-    fn give(&mut self, bytes: u64) {
+    pub fn give(&mut self, bytes: u64) {
         self.taken = self.taken.saturating_sub(bytes);
         self.foreign.set_len(self.taken).expect("a file can be cut");
     }

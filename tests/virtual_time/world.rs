@@ -23,7 +23,7 @@ use tandem::net::memory::Standing;
 use tandem::protocol::meta::durable::MetaRecord;
 use tandem::protocol::time::Span;
 use tandem::protocol::types::{ClusterId, Member, ServerId};
-use tandem::roles::meta::Disk;
+use tandem::roles::meta::{Disk, Told};
 use tandem::roles::{meta, server};
 use tandem::sim::disk::MetaDisk;
 use tandem::sim::rng::Rng;
@@ -173,7 +173,7 @@ impl World {
         let records = self.disk.borrow().records();
         let (stop, stopped) = oneshot::channel();
         let (batches, mut inbox) = mpsc::unbounded_channel();
-        let (confirm, persisted) = mpsc::unbounded_channel();
+        let (confirm, told) = mpsc::unbounded_channel();
         let (disk, mut rng) = (self.disk.clone(), Rng::new(self.draw(Rng::next_u64)));
         let (config, cluster) = (self.config.clone(), self.cluster);
         let body = async move {
@@ -181,13 +181,14 @@ impl World {
                 while let Some((number, records)) = inbox.recv().await {
                     disk.borrow_mut().begin(number, records);
                     wait::pause(rng.span(DISK_MIN, DISK_MAX)).await;
-                    let finished = disk.borrow_mut().finish().map(|(number, _)| Ok(number));
+                    let finished =
+                        disk.borrow_mut().finish().map(|(number, _)| Ok(Told::Persisted(number)));
                     // The metaserver that asked may have stopped.
                     finished.map(|number| confirm.send(number));
                 }
             });
             let stopped = async { drop(stopped.await) };
-            meta::run_here(&config, cluster, records, Disk { batches, persisted }, stopped).await
+            meta::run_here(&config, cluster, records, Disk { batches, told }, stopped).await
         };
         let process = Process::start(&self.net, Node::Meta, body);
         self.meta.replace(Some(Meta { process, _stop: stop }));

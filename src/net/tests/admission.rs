@@ -214,10 +214,12 @@ fn a_hello_for_somebody_else_is_refused() {
         meant.incarnation.0 -= 1;
         let meant = Some(meant);
         let version = Hello { version_min: 99, version_max: 99, ..hello() };
+        let older = Hello { version_min: 0, version_max: 0, ..hello() };
         let cluster = Hello { cluster: ClusterId([8; 16]), ..hello() };
         let cases = [
             (Hello { to: meant, ..hello() }, HelloRefusal::WrongDestination { ours, meant }),
             (version, HelloRefusal::Version { min: 1, max: 1 }),
+            (older, HelloRefusal::Version { min: 1, max: 1 }),
             (cluster, HelloRefusal::OtherCluster { ours: ClusterId([7; 16]) }),
             (
                 Hello { purpose: Purpose::Control, ..hello() },

@@ -135,6 +135,10 @@ pub enum ToMeta {
     },
     /// The answer to `Testify`, of a registered server.
     Testimony(Box<Testimony>),
+    /// The answer to `Quiesce`: nothing is admitted here any more, and nothing is under way.
+    Quiet,
+    /// The answer to `Halt`: all is on the disk, and this worker ends.
+    Halted,
 }
 
 /// How a process introduces itself.
@@ -236,4 +240,9 @@ pub enum ToServer {
     Testify {
         round: u64,
     },
+    /// The whole cluster stops: admit nothing more, and say when nothing is under way.
+    Quiesce,
+    /// The whole cluster stops: end as you are, in every configuration that names you, once what
+    /// you have is on the disk.
+    Halt,
 }

@@ -19,6 +19,11 @@ pub enum MetaRequest {
     Fence { member: Member },
     /// How full the servers are that measure it. Metaserver only.
     Space,
+    /// Ends every server as it is, and then the metaserver; asked again, it tells how far that
+    /// is. Where servers keep nothing it needs consent. Administrators only.
+    StopCluster { accept_loss: bool },
+    /// How full the disk of the metaserver's own state is. Metaserver only.
+    OwnSpace,
 }
 
 /// The answer to a `MetaRequest`.
@@ -30,6 +35,8 @@ pub enum MetaAnswer {
     Fenced,
     Refused(MetaRefusal),
     Space(Vec<(ServerId, Space)>),
+    Stopping(StopReport),
+    OwnSpace(OwnSpace),
 }
 
 /// Why a `MetaRequest` is refused.
@@ -48,4 +55,52 @@ pub enum MetaRefusal {
     Unborn,
     /// Too many ask at once: try again later.
     Busy,
+    /// Servers keep nothing: to stop the whole cluster is to lose all that it holds.
+    WouldLoseAll,
+    /// The whole cluster is being stopped.
+    Stopping,
+    /// The disk of the metaserver's state is full: nothing changes until there is room.
+    DiskFull,
+}
+
+/// The disk of the metaserver's own state.
+#[derive(Clone, Debug, Eq, PartialEq, Hash, Serialize, Deserialize)]
+pub struct OwnSpace {
+    pub space: Space,
+    /// The folder of the state, as the metaserver names it.
+    pub directory: String,
+    /// Decisions wait for room.
+    pub waits: bool,
+}
+
+/// How far the stop of a whole cluster is.
+#[derive(Clone, Debug, Eq, PartialEq, Hash, Serialize, Deserialize)]
+pub struct StopReport {
+    pub phase: StopPhase,
+    /// Every server of the metaserver's table, with its last process.
+    pub servers: Vec<(ServerId, u32, StopState)>,
+}
+
+/// The steps of a cluster's stop.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Hash, Serialize, Deserialize)]
+pub enum StopPhase {
+    /// Servers admit nothing more, and finish what is under way.
+    Quiescing,
+    /// They end.
+    Ending,
+    /// Nobody is waited for any more; the metaserver ends too.
+    Over,
+}
+
+/// A server in a cluster's stop.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Hash, Serialize, Deserialize)]
+pub enum StopState {
+    /// Something is under way there, or it was not told yet.
+    Busy,
+    /// Nothing is under way, and nothing is admitted any more.
+    Quiet,
+    /// It has ended, or does not run.
+    Ended,
+    /// It was registered, has no link, and nobody knows whether it runs.
+    Unreached,
 }

@@ -24,6 +24,6 @@ pub use control::{
     SetReport, ToMeta, ToServer,
 };
 pub use hello::{Hello, HelloAck, Purpose};
-pub use meta::{MetaAnswer, MetaRefusal, MetaRequest};
+pub use meta::{MetaAnswer, MetaRefusal, MetaRequest, OwnSpace, StopPhase, StopReport, StopState};
 pub use peer::{DedupRecord, DedupSnapshot, LeaseAsk, PeerMessage};
 pub use testimony::{ReplicaTestimony, Testimony};

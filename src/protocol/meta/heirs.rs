@@ -33,6 +33,13 @@ impl MetaServer {
             && self.may_have_heir(primary)
     }
 
+    /// Whether a dead secondary stays for its heir, whatever its primary says: every server was
+    /// found dead, so that whoever is back first is merely the first.
+    pub(super) fn returns_with_all(&self, now: Time, secondary: Member) -> bool {
+        let found = |server| self.found_dead.iter().any(|it| it.server == server);
+        self.waits_for_heir(now, secondary) && self.ledger.servers().all(|it| found(it.entry.id))
+    }
+
     /// Notes a death that is learned of now.
     pub(super) fn note_death(&mut self, member: Member) {
         if self.settings.durable && self.handled_at < self.settled_at() {

@@ -21,6 +21,7 @@ mod birth;
 mod changes;
 mod copying;
 pub mod durable;
+mod full;
 mod handover;
 mod heirs;
 mod install;
@@ -36,6 +37,7 @@ mod removal;
 mod requests;
 mod spawning;
 mod status;
+mod stop;
 mod targets;
 mod watch;
 
@@ -62,6 +64,7 @@ use liveness::Pulse;
 use outbox::Outbox;
 use registration::Link;
 use spawning::Spawning;
+use stop::Stop;
 use watch::Watch;
 
 /// What a metaserver is started with.
@@ -109,6 +112,10 @@ pub struct MetaServer {
     fresh: bool,
     started: Time,
     registered_first: Option<Time>,
+    /// The whole cluster is being stopped.
+    stop: Option<Stop>,
+    /// The disk is full: what is durable.
+    full: Option<Box<Ledger>>,
     /// Who was found dead before anyone is suspected, where heirs may come.
     found_dead: BTreeSet<Member>,
     handled_at: Time,
@@ -159,6 +166,8 @@ impl MetaServer {
             fresh,
             started: now,
             registered_first,
+            stop: None,
+            full: None,
             found_dead,
             handled_at: now,
             acted_at: None,
@@ -183,6 +192,9 @@ impl MetaServer {
 
     /// Takes in one input; tells whether it may have made a step possible.
     fn take_in(&mut self, now: Time, input: MetaInput) -> bool {
+        if self.stop.is_some() {
+            return self.take_in_stopping(now, input);
+        }
         match input {
             MetaInput::Tick => true,
             MetaInput::ServerUp { link, member, worker } => {
@@ -196,6 +208,14 @@ impl MetaServer {
             MetaInput::Persisted { number } => {
                 self.outbox.on_persisted(number);
                 false
+            }
+            MetaInput::DiskFull { durable } => {
+                self.on_disk_full(durable);
+                false
+            }
+            MetaInput::DiskRoomy => {
+                self.on_disk_roomy();
+                true
             }
             MetaInput::ProcessExited { server, process } => {
                 self.on_exited(now, server, process);
@@ -240,13 +260,18 @@ impl MetaServer {
                 self.misbehaved(link, "testifies unasked");
                 false
             }
+            // The stop that it speaks of was another metaserver's.
+            ToMeta::Quiet | ToMeta::Halted => false,
         }
     }
 
     /// Compares what is durable with what is heard, and takes every step that is due.
     fn act(&mut self, now: Time) {
         self.acted_at = Some(now);
-        if self.outbox.is_full() {
+        if self.stop.is_some() {
+            return self.tend_stop(now);
+        }
+        if self.outbox.is_full() || self.full.is_some() {
             return;
         }
         self.judge_liveness(now);

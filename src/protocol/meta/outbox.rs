@@ -48,6 +48,11 @@ impl Outbox {
         self.held.len() >= HELD_MAX
     }
 
+    /// Whether everything that was decided is durable.
+    pub(super) fn is_durable(&self) -> bool {
+        self.durable == self.issued
+    }
+
     pub(super) fn on_persisted(&mut self, number: u64) {
         assert!(number <= self.issued, "a batch is durable that was never issued");
         self.durable = self.durable.max(number);

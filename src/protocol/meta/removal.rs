@@ -32,6 +32,9 @@ impl MetaServer {
         let Some(link) = self.link_to(primary, set) else { return };
         let (timing, nonce) = (self.settings.timing, self.nonce);
         for member in live {
+            if self.returns_with_all(now, member) {
+                continue;
+            }
             let doubted = self.is_doubted(now, set, member);
             if !doubted && !self.may_leave(now, set, member, &configuration) {
                 self.watches[usize::from(set.0)].round.removals.remove(&member);

@@ -17,6 +17,18 @@ impl MetaServer {
         request: MetaRequest,
         admin: bool,
     ) -> bool {
+        if let MetaRequest::StopCluster { accept_loss } = request
+            && admin
+        {
+            // It tells nothing of the durable state, and waits for no disk.
+            let answer = self.stop_cluster(now, accept_loss);
+            self.outbox.push_urgent(MetaEffect::Reply { ticket, answer });
+            return true;
+        }
+        if self.full.is_some() {
+            self.answer_while_full(now, ticket, &request);
+            return false;
+        }
         if self.outbox.is_full() {
             let reason = "the metaserver can not write its state: try again later";
             self.outbox.push_urgent(MetaEffect::CloseLink { link: ticket.link, reason });
@@ -26,8 +38,16 @@ impl MetaServer {
             MetaRequest::View => (MetaAnswer::View(self.ledger.view()), false),
             MetaRequest::Status => (MetaAnswer::Status(Box::new(self.status(now))), false),
             MetaRequest::Space => (MetaAnswer::Space(self.spaces()), false),
+            // Whoever runs this machine knows its disk.
+            MetaRequest::OwnSpace => (MetaAnswer::Refused(MetaRefusal::NotMetaserver), false),
             MetaRequest::Revive { .. } | MetaRequest::Fence { .. } if !admin => {
                 (MetaAnswer::Refused(MetaRefusal::NotAdministrator), false)
+            }
+            MetaRequest::StopCluster { .. } => {
+                (MetaAnswer::Refused(MetaRefusal::NotAdministrator), false)
+            }
+            MetaRequest::Revive { .. } | MetaRequest::Fence { .. } if self.stop.is_some() => {
+                (MetaAnswer::Refused(MetaRefusal::Stopping), false)
             }
             MetaRequest::Revive { sets } => (self.revive(sets), true),
             MetaRequest::Fence { member } => (self.fence(member), true),

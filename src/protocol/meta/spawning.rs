@@ -91,8 +91,22 @@ impl MetaServer {
         }
     }
 
-    /// The kernel's word that a process is gone: a proof of death of what it registered.
-    pub(super) fn on_exited(&mut self, now: Time, server: ServerId, process: u32) {
+    /// Whether a process was started for `server`, or is being started, and is not gone.
+    pub(super) fn is_spawned(&self, server: ServerId) -> bool {
+        let phase = self.spawning.get(&server).map(|it| it.phase);
+        matches!(phase, Some(Phase::Asked { .. } | Phase::Running { .. }))
+    }
+
+    /// The process that runs for `server`, where this metaserver starts it.
+    pub(super) fn running_process(&self, server: ServerId) -> Option<u32> {
+        match self.spawning.get(&server)?.phase {
+            Phase::Running { process, since: _ } => Some(process),
+            Phase::Idle { .. } | Phase::Asked { .. } => None,
+        }
+    }
+
+    /// Notes that a process is gone.
+    pub(super) fn note_exit(&mut self, now: Time, server: ServerId, process: u32) {
         let Some(spawning) = self.spawning.get_mut(&server) else { return };
         spawning.gone = Some(process);
         match spawning.phase {
@@ -102,6 +116,14 @@ impl MetaServer {
             Phase::Asked { at } => spawning.fail(now, at),
             Phase::Idle { .. } | Phase::Running { .. } => {}
         }
+    }
+
+    /// The kernel's word that a process is gone: a proof of death of what it registered.
+    pub(super) fn on_exited(&mut self, now: Time, server: ServerId, process: u32) {
+        if !self.spawning.contains_key(&server) {
+            return;
+        }
+        self.note_exit(now, server, process);
         let registered = self.ledger.server(server).filter(|row| !row.dead);
         if let Some(row) = registered.filter(|row| row.process == process) {
             let member = row.entry.member();

@@ -427,6 +427,26 @@ impl Replica {
         }
     }
 
+    /// Refuses everything that is not admitted yet: nothing is any more.
+    pub fn turn_queue_away(&mut self, ctx: &mut Context<'_>) {
+        let Role::Primary(primary) = &mut self.role else { return };
+        for waiting in primary.requests.take_queued(|_| true) {
+            refuse(ctx, waiting.ticket, Refusal::Busy);
+        }
+    }
+
+    /// Whether every request was answered.
+    #[must_use]
+    pub fn owes_nothing(&self) -> bool {
+        let Role::Primary(primary) = &self.role else { return true };
+        let requests = &primary.requests;
+        let is_copy = |it: &Read| matches!(it, Read::Copy { .. } | Read::Changes { .. });
+        requests.queued() == 0
+            && requests.waiters.is_empty()
+            && requests.holds.is_empty()
+            && requests.reads.iter().all(|(_, read)| is_copy(read))
+    }
+
     /// Sends every request elsewhere. Those that were not admitted are surely not done; of the
     /// admitted ones this replica can not tell.
     pub(super) fn refuse_everything(&self, ctx: &mut Context<'_>, primary: &mut Primary) {

@@ -12,6 +12,7 @@
 
 mod beacons;
 mod explore;
+mod halt;
 mod leave;
 mod orders;
 mod peers;
@@ -23,6 +24,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
+use self::halt::Halt;
 use self::leave::Leave;
 use super::Machine;
 use super::effect::{Ticket, WorkerEffect, WorkerInput};
@@ -99,6 +101,7 @@ pub struct Worker {
     heartbeat_at: Time,
     housekeeping_at: Time,
     leave: Option<Leave>,
+    halt: Option<Halt>,
 }
 
 impl Worker {
@@ -132,6 +135,7 @@ impl Worker {
             heartbeat_at: Time(0),
             housekeeping_at: Time(0),
             leave: None,
+            halt: None,
         };
         match settings.start {
             Start::Register(registration) => {
@@ -262,6 +266,7 @@ impl Worker {
             self.wishes.wake = None;
             self.with_all(now, effects, |replica, ctx| replica.on_housekeeping(ctx));
             self.tend_leave(now, effects);
+            self.tend_halt(effects);
             self.send_beacons(now, effects);
         } else if self.wishes.wake.is_some_and(|wake| wake <= now) {
             self.wishes.wake = None;
@@ -290,6 +295,9 @@ impl Worker {
         effects: &mut Vec<WorkerEffect>,
     ) {
         let refuse = |refusal| WorkerEffect::Reply { ticket, answer: Answer::Refused(refusal) };
+        if self.halt.is_some() {
+            return effects.push(refuse(Refusal::Busy));
+        }
         let set = match self.judge(&request) {
             Ok(set) => set,
             Err(refusal) => return effects.push(refuse(refusal)),
@@ -375,6 +383,9 @@ impl Machine for Worker {
     type Effect = WorkerEffect;
 
     fn handle(&mut self, now: Time, input: WorkerInput, effects: &mut Vec<WorkerEffect>) {
+        if self.halt == Some(Halt::Ended) {
+            return;
+        }
         match input {
             WorkerInput::Tick => self.on_tick(now, effects),
             WorkerInput::MetaUp => self.on_meta_up(now, effects),
@@ -421,11 +432,15 @@ impl Machine for Worker {
             WorkerInput::WallClock { ahead_ms } => self.wall_ahead_ms = Some(ahead_ms),
             WorkerInput::Space { space } => self.on_space(now, space, effects),
             WorkerInput::Stop => self.on_stop(now, effects),
+            WorkerInput::Settled => self.on_settled(effects),
         }
         self.want_links(effects);
     }
 
     fn deadline(&self) -> Option<Time> {
+        if self.halt == Some(Halt::Ended) {
+            return None;
+        }
         if !self.wishes.dirty.is_empty() {
             return Some(Time(0));
         }

@@ -51,6 +51,8 @@ impl Worker {
             ToServer::Released => self.on_released(now, effects),
             ToServer::Unplaced { sets } => self.on_unplaced(now, &sets, effects),
             ToServer::Testify { round } => self.testify(now, round, effects),
+            ToServer::Quiesce => self.on_quiesce(now, effects),
+            ToServer::Halt => self.on_halt(effects),
             ToServer::CancelCopy { learner, sets } => {
                 for set in sets {
                     self.with(set, now, effects, |it, ctx| it.on_cancel_copy(ctx, learner));

@@ -9,6 +9,7 @@ mod import;
 mod operate;
 mod report;
 mod status;
+mod stop;
 mod watch;
 
 use std::io::{self, Read};
@@ -30,6 +31,9 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The same for `wait`.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The same for `admin stop-cluster`: longer than the metaserver waits for its servers.
+const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How results are printed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -99,6 +103,9 @@ pub enum Action {
     },
     Fence {
         member: Member,
+    },
+    StopCluster {
+        accept_loss: bool,
     },
     Backup {
         folder: PathBuf,
@@ -188,6 +195,7 @@ pub fn run(config: &ClusterConfig, request: ClientRequest) -> Exit {
     };
     let timeout = request.timeout.unwrap_or(match request.action {
         Action::WaitReady => WAIT_TIMEOUT,
+        Action::StopCluster { .. } => STOP_TIMEOUT,
         _ => TIMEOUT,
     });
     let context = Context { client, timeout, format: request.format };
@@ -210,6 +218,7 @@ fn connect(config: &ClusterConfig, request: &ClientRequest) -> Result<Client, Co
     let (may, names) = match request.action {
         Action::Revive { .. }
         | Action::Fence { .. }
+        | Action::StopCluster { .. }
         | Action::Backup { .. }
         | Action::Restore { .. } => ("admin", config.admins()),
         _ => ("client", config.clients()),
@@ -243,6 +252,7 @@ fn perform(context: &Context, action: Action) -> Result<Exit, Failure> {
         Action::WaitReady => operate::wait_ready(context),
         Action::Revive { sets } => operate::revive(context, sets),
         Action::Fence { member } => operate::fence(context, member),
+        Action::StopCluster { accept_loss } => stop::stop_cluster(context, accept_loss),
         Action::Backup { folder } => backup::take(context, &folder),
         Action::Restore { folder, over } => backup::restore(context, &folder, over),
         Action::VerifyBackup { folder } => backup::verify(&folder, context.format),

@@ -16,9 +16,9 @@ use crate::protocol::view::SetState;
 use crate::roles::Exit;
 
 /// Between two looks at the status.
-const POLL: Duration = Duration::from_millis(50);
+pub(super) const POLL: Duration = Duration::from_millis(50);
 
-async fn ask(
+pub(super) async fn ask(
     context: &Context,
     request: MetaRequest,
     within: Duration,
@@ -60,10 +60,21 @@ fn refused(refusal: MetaRefusal) -> String {
             "the cluster is not created yet; it waits for its servers to register".to_owned()
         }
         MetaRefusal::Busy => "too many ask it at once; try again".to_owned(),
+        MetaRefusal::WouldLoseAll => {
+            "with engine = \"memory\" a cluster that is stopped has lost everything that it holds; \
+             take a backup first, or say --accept-loss"
+                .to_owned()
+        }
+        MetaRefusal::DiskFull => {
+            "the disk of its state is full, so that nothing can be changed; make room (`status` \
+             names the folder)"
+                .to_owned()
+        }
+        MetaRefusal::Stopping => "the whole cluster is being stopped".to_owned(),
     }
 }
 
-fn misfit<T>() -> Result<T, Failure> {
+pub(super) fn misfit<T>() -> Result<T, Failure> {
     let words = "the metaserver's answer does not fit the question".to_owned();
     Err(Failure { exit: Exit::Unknown, words })
 }
@@ -74,6 +85,9 @@ pub(super) async fn ask_status(context: &Context, within: Duration) -> Result<St
         _ => misfit(),
     }
 }
+
+/// An older metaserver does not know this question, and closes the link.
+const OWN_SPACE: Duration = Duration::from_secs(1);
 
 /// Status and space. A metaserver that knows nothing of space answers without.
 pub(super) async fn ask_overview(
@@ -86,7 +100,11 @@ pub(super) async fn ask_overview(
         Ok(_) => return misfit(),
         Err(_) => Vec::new(),
     };
-    Ok(words::Overview { status, spaces })
+    let own = match ask(context, MetaRequest::OwnSpace, within.min(OWN_SPACE)).await {
+        Ok(MetaAnswer::OwnSpace(own)) => Some(own),
+        Ok(_) | Err(_) => None,
+    };
+    Ok(words::Overview { status, spaces, own })
 }
 
 pub(super) fn status(context: &Context, sets: bool) -> Result<Exit, Failure> {

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 
 use super::report;
+use crate::protocol::message::OwnSpace;
 use crate::protocol::meta::durable::{Recovery, Step};
 use crate::protocol::meta::{ServerState, SetStatus, Status};
 use crate::protocol::space::{Level, Resource, Space};
@@ -17,6 +18,8 @@ pub(super) struct Overview {
     pub status: Status,
     /// Of the servers that measure it.
     pub spaces: Vec<(ServerId, Space)>,
+    /// Of the metaserver, if it tells.
+    pub own: Option<OwnSpace>,
 }
 
 impl Overview {
@@ -73,6 +76,9 @@ pub(super) fn table(overview: &Overview, all_sets: bool) -> String {
             overview.space(it.id).map_or("-".to_owned(), space)
         );
     }
+    if let Some(own) = &overview.own {
+        text.push_str(&own_line(own));
+    }
     let _ = write!(text, "\n{}\n", summary(status));
     if all_sets {
         text.push_str("\nset    state        epoch  members, the primary first\n");
@@ -86,6 +92,21 @@ pub(super) fn table(overview: &Overview, all_sets: bool) -> String {
         status.recoveries.iter().for_each(|it| recovery_line(&mut text, it));
     }
     text
+}
+
+/// The metaserver's disk, where there is something to see.
+fn own_line(own: &OwnSpace) -> String {
+    let (share, folder) = (own.space.per_mille() / 10, &own.directory);
+    match own.space.level {
+        _ if own.waits => format!(
+            "\nmetaserver: its disk is FULL, and nobody is replaced until there is room in \
+             {folder}\n"
+        ),
+        Level::Ok => String::new(),
+        Level::Soft | Level::High | Level::Hard => {
+            format!("\nmetaserver: {share}% of its disk is used; make room in {folder}\n")
+        }
+    }
 }
 
 /// How full a server is, in words.
@@ -170,12 +191,7 @@ pub(super) fn json(overview: &Overview) -> Value {
                 "secondary_of": it.secondary_of,
                 "learner_of": it.learner_of,
                 "process": it.process,
-                "space": overview.space(it.id).map(|space| json!({
-                    "level": level(space.level),
-                    "of": resource(space.of),
-                    "used": space.used,
-                    "capacity": space.capacity,
-                })),
+                "space": overview.space(it.id).map(space_json),
             })
         })
         .collect();
@@ -197,8 +213,22 @@ pub(super) fn json(overview: &Overview) -> Value {
         "view": status.version.0,
         "ready": is_ready(status),
         "servers": servers,
+        "metaserver": overview.own.as_ref().map(|own| json!({
+            "space": space_json(&own.space),
+            "directory": own.directory,
+            "waits_for_room": own.waits,
+        })),
         "sets": sets,
         "recoveries": status.recoveries.iter().map(recovery).collect::<Vec<Value>>(),
+    })
+}
+
+fn space_json(space: &Space) -> Value {
+    json!({
+        "level": level(space.level),
+        "of": resource(space.of),
+        "used": space.used,
+        "capacity": space.capacity,
     })
 }
 
@@ -307,7 +337,9 @@ mod tests {
             dropped: 0,
         });
         let full = Space { level: Level::Hard, of: Resource::Disk, used: 96, capacity: 100 };
-        let overview = Overview { status, spaces: vec![(ServerId(3), full)] };
+        let directory = "/state/meta".to_owned();
+        let own = Some(OwnSpace { space: full, directory, waits: true });
+        let overview = Overview { status, spaces: vec![(ServerId(3), full)], own };
         let table = table(&overview, true);
         for part in [
             "s3 ",
@@ -317,6 +349,7 @@ mod tests {
             "s2.2",
             "251 ms",
             "96% of 100 B disk, FULL",
+            "until there is room in /state/meta",
             "copies missing",
         ] {
             let expected = part != "copies missing";
@@ -324,6 +357,7 @@ mod tests {
         }
         let json = json(&overview);
         assert_eq!(json["servers"][0]["space"]["level"], "hard");
+        assert_eq!(json["metaserver"]["waits_for_room"], true);
         assert_eq!(json["recoveries"][0]["took_ms"]["copy_primary"], 300);
         assert_eq!((&json["ready"], &json["sets"][1]["state"]), (&false.into(), &"lost".into()));
     }

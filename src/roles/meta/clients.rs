@@ -1,8 +1,10 @@
 //! The clients' thread: views at once, all else handed to the control thread.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc as std_mpsc;
 
 use anyhow::Result;
@@ -14,8 +16,12 @@ use crate::identity::{Identity, PartyRole};
 use crate::net::{
     Acceptor, CloseReason, Connection, Credentials, Endpoint, EndpointOptions, FrameHandler, Lane,
 };
-use crate::protocol::message::{Hello, HelloAck, MetaAnswer, MetaRefusal, MetaRequest, Purpose};
+use crate::protocol::message::{
+    Hello, HelloAck, MetaAnswer, MetaRefusal, MetaRequest, OwnSpace, Purpose,
+};
+use crate::protocol::space::{Level, Resource, Space, Thresholds};
 use crate::protocol::view::View;
+use crate::store::durable::files::{self, Usage};
 use crate::wire::{self, Frame, HelloRefusal, Local};
 
 /// Requests on their way to the control thread; above it they are refused.
@@ -41,6 +47,31 @@ pub struct Clients {
     pub reset_seed: [u8; 32],
     pub view: SharedView,
     pub requests: mpsc::Sender<Asked>,
+    pub own_space: Gauge,
+}
+
+/// Tells how full the disk of the metaserver's state is.
+#[derive(Clone)]
+pub struct Gauge {
+    pub directory: PathBuf,
+    pub thresholds: Thresholds,
+    /// Decisions wait for room.
+    pub waits: Arc<AtomicBool>,
+}
+
+impl Gauge {
+    fn measure(&self) -> OwnSpace {
+        let usage = files::usage(&self.directory).unwrap_or_else(|error| {
+            tracing::warn!("can not measure {}: {error}", self.directory.display());
+            Usage { used: 0, capacity: u64::MAX }
+        });
+        let waits = self.waits.load(Ordering::Relaxed);
+        let level = self.thresholds.level(usage.used, usage.capacity, Level::Ok);
+        let Usage { used, capacity } = usage;
+        let level = if waits { Level::Hard } else { level };
+        let directory = self.directory.display().to_string();
+        OwnSpace { space: Space { level, of: Resource::Disk, used, capacity }, directory, waits }
+    }
 }
 
 impl Clients {
@@ -91,6 +122,7 @@ impl Acceptor for Clients {
             connection: connection.clone(),
             view: self.view.clone(),
             requests: self.requests.clone(),
+            own_space: self.own_space.clone(),
         };
         spawn_local(connection.run(reader));
     }
@@ -101,6 +133,7 @@ struct ClientReader {
     admin: bool,
     view: SharedView,
     requests: mpsc::Sender<Asked>,
+    own_space: Gauge,
 }
 
 fn answer(connection: &Connection, id: u64, answer: &MetaAnswer) {
@@ -118,6 +151,11 @@ impl FrameHandler for ClientReader {
         if request == MetaRequest::View {
             let view = View::clone(&self.view.load());
             answer(&self.connection, id, &MetaAnswer::View(view));
+            return Ok(());
+        }
+        if request == MetaRequest::OwnSpace {
+            let measured = self.own_space.measure();
+            answer(&self.connection, id, &MetaAnswer::OwnSpace(measured));
             return Ok(());
         }
         let (reply, answered) = oneshot::channel();

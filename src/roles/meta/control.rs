@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result, bail};
 use tokio::signal::unix::{SignalKind, signal};
@@ -11,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::{LocalSet, spawn_local};
 
 use super::clients::Asked;
-use super::journal::Disk;
+use super::journal::{Disk, Told};
 use super::shell::MetaShell;
 use super::{SharedView, spawn};
 use crate::clock;
@@ -47,6 +48,8 @@ pub struct Control {
     pub disk: Disk,
     pub view: SharedView,
     pub requests: mpsc::Receiver<Asked>,
+    /// For the clients' thread: decisions wait for room on the disk.
+    pub waits: Arc<AtomicBool>,
 }
 
 /// Runs until a signal, or until the journal fails.
@@ -68,16 +71,16 @@ pub fn run(control: Control) -> Result<()> {
 
 /// Runs within the current `LocalSet` until `stop`, or until the journal fails.
 pub async fn serve(control: Control, stop: impl Future<Output = ()>) -> Result<()> {
-    let Control { config, credentials, reset_seed, settings, records, disk, view, requests } =
-        control;
-    let mut requests = requests;
-    let Disk { batches, mut persisted } = disk;
+    let Control { config, credentials, reset_seed, settings, records, disk, .. } = control;
+    let (view, mut requests, waits) = (control.view, control.requests, control.waits);
+    let Disk { batches, mut told } = disk;
     let options = EndpointOptions { reset_seed: Some(reset_seed), ..EndpointOptions::default() };
     let endpoint = Rc::new(Endpoint::bind(config.meta().listen, credentials, options)?);
     let registered = processes(&records);
     let (spawns, asked) = mpsc::unbounded_channel();
+    let (ends, mut ended) = mpsc::unbounded_channel();
     let machine = MetaServer::new(settings, records, clock::now());
-    let driver: Driver = Handle::new(machine, MetaShell::new(view, batches, spawns));
+    let driver: Driver = Handle::new(machine, MetaShell::new(view, batches, spawns, ends));
     let mut spawner = spawn::spawner(&config)?;
     spawn::adopt(&driver, &mut spawner, &config, &registered)?;
     spawn_local(spawn::run(driver.clone(), spawner, asked));
@@ -90,8 +93,9 @@ pub async fn serve(control: Control, stop: impl Future<Output = ()>) -> Result<(
         tokio::select! {
             biased;
             () = &mut stop => break,
-            outcome = persisted.recv() => match outcome {
-                Some(Ok(number)) => driver.submit(MetaInput::Persisted { number }),
+            Some(left) = ended.recv() => return end_with_all(&endpoint, &left).await,
+            outcome = told.recv() => match outcome {
+                Some(Ok(told)) => take_told(&driver, &waits, told),
                 Some(Err(error)) => return Err(error).context(
                     "the metaserver's state can not be made durable; it stops before it says \
                      anything that is not. Repair the disk and start it again",
@@ -106,6 +110,17 @@ pub async fn serve(control: Control, stop: impl Future<Output = ()>) -> Result<(
     Ok(())
 }
 
+/// The whole cluster was stopped, and so is the metaserver.
+async fn end_with_all(endpoint: &Endpoint, left: &[ServerId]) -> Result<()> {
+    tracing::info!("metaserver stops, as the whole cluster does");
+    endpoint.shutdown().await;
+    if left.is_empty() {
+        return Ok(());
+    }
+    let left: Vec<String> = left.iter().map(|server| server.0.to_string()).collect();
+    bail!("the cluster was stopped, but these servers may still run: {}", left.join(", "))
+}
+
 /// The processes that registered the latest incarnations, where they are not known to be dead.
 fn processes(records: &[MetaRecord]) -> BTreeMap<ServerId, u32> {
     let rows = records.iter().filter_map(|record| match record {
@@ -116,6 +131,20 @@ fn processes(records: &[MetaRecord]) -> BTreeMap<ServerId, u32> {
         | MetaRecord::RecoveryForgotten(_) => None,
     });
     rows.collect()
+}
+
+fn take_told(driver: &Driver, waits: &AtomicBool, told: Told) {
+    match told {
+        Told::Persisted(number) => driver.submit(MetaInput::Persisted { number }),
+        Told::Full(durable) => {
+            waits.store(true, Ordering::Relaxed);
+            driver.submit(MetaInput::DiskFull { durable });
+        }
+        Told::Roomy => {
+            waits.store(false, Ordering::Relaxed);
+            driver.submit(MetaInput::DiskRoomy);
+        }
+    }
 }
 
 fn take_request(driver: &Driver, asked: Asked) {

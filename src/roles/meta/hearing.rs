@@ -126,7 +126,9 @@ impl Hearing {
             | ToMeta::Leaving
             | ToMeta::Left
             | ToMeta::Space(_)
-            | ToMeta::Depart { .. } => return Ok(()),
+            | ToMeta::Depart { .. }
+            | ToMeta::Quiet
+            | ToMeta::Halted => return Ok(()),
         }
         self.changed.notify_one();
         Ok(())

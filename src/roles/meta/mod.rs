@@ -21,22 +21,25 @@ mod rebuild;
 mod shell;
 mod spawn;
 
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context as _, Result};
 use arc_swap::ArcSwap;
 
 use crate::config::{ClusterConfig, Engine};
 use crate::net::Credentials;
-use crate::process::StateDir;
+use crate::process::{StateDir, StateError};
 use crate::protocol::meta::MetaSettings;
 use crate::protocol::meta::durable::MetaRecord;
 use crate::protocol::time::Span;
 use crate::protocol::types::ClusterId;
 use crate::protocol::view::View;
-use crate::store::journal::Journal;
+use crate::store::durable::log;
+use crate::store::journal::{Journal, JournalError, release_reserve};
 
-pub use journal::{Batch, Disk};
+pub use journal::{Batch, Disk, Told};
 pub use rebuild::{WAIT as REBUILD_WAIT, run as rebuild};
 
 /// The view that clients are given: durable, replaced as a whole.
@@ -51,8 +54,7 @@ const REPLACE_AFTER: Span = Span::from_millis(10_000);
 /// It can not start, or its durable state fails; in words that say what to do.
 pub fn run(config: &ClusterConfig) -> Result<()> {
     let credentials = credentials(config)?;
-    let state = StateDir::lock(&config.meta().state)?;
-    let (journal, records) = Journal::open(state.path())?;
+    let (state, (journal, records)) = open_state(&config.meta().state)?;
     report_differences(config, &records);
     let settings = settings(config, new_cluster()?);
     let (clients, control) = parts(
@@ -92,6 +94,29 @@ pub async fn run_here(
     control::serve(control, stop).await
 }
 
+/// Takes the state directory and opens its journal; on a full disk with the room that was kept.
+fn open_state(path: &Path) -> Result<(StateDir, (Journal, Vec<MetaRecord>))> {
+    let open = || -> Result<_> {
+        let state = StateDir::lock(path)?;
+        let journal = Journal::open(state.path())?;
+        Ok((state, journal))
+    };
+    let opened = open();
+    if opened.as_ref().is_err_and(is_full) && release_reserve(path)? {
+        tracing::error!("the disk is full: starting with the room that was kept for that");
+        return open();
+    }
+    opened
+}
+
+fn is_full(error: &anyhow::Error) -> bool {
+    match (error.downcast_ref(), error.downcast_ref()) {
+        (Some(JournalError::Full { .. }), _) => true,
+        (_, Some(StateError::Io { error, .. })) => log::is_full(error),
+        _ => false,
+    }
+}
+
 fn credentials(config: &ClusterConfig) -> Result<Arc<Credentials>> {
     let identity = config.meta_identity();
     let files = config.credential_files(&identity);
@@ -108,6 +133,7 @@ fn parts(
     disk: Disk,
 ) -> (clients::Clients, control::Control) {
     let view: SharedView = Arc::new(ArcSwap::from_pointee(View::default()));
+    let waits = Arc::new(AtomicBool::new(false));
     let (requests, inbox) = tokio::sync::mpsc::channel(clients::REQUESTS_WAITING_MAX);
     let clients = clients::Clients {
         address: config.meta().client_listen,
@@ -115,6 +141,11 @@ fn parts(
         reset_seed,
         view: view.clone(),
         requests,
+        own_space: clients::Gauge {
+            directory: config.meta().state.clone(),
+            thresholds: config.thresholds(),
+            waits: waits.clone(),
+        },
     };
     let config = config.clone();
     let requests = inbox;
@@ -127,6 +158,7 @@ fn parts(
         disk,
         view,
         requests,
+        waits,
     };
     (clients, control)
 }

@@ -11,7 +11,7 @@ use super::journal::Batch;
 use crate::driver::Shell;
 use crate::net::{CloseReason, Connection, Lane};
 use crate::protocol::effect::{MetaEffect, MetaInput, MetaNote, Ticket};
-use crate::protocol::message::{RegistrationRefusal, ToServer};
+use crate::protocol::message::{RegistrationRefusal, StopPhase, ToServer};
 use crate::protocol::meta::MetaServer;
 use crate::protocol::types::{LinkId, ServerId};
 use crate::wire;
@@ -21,6 +21,8 @@ pub struct MetaShell {
     pub view: SharedView,
     pub batches: queue::UnboundedSender<Batch>,
     pub spawns: queue::UnboundedSender<ServerId>,
+    /// Told once, by those who may run still, when the whole cluster was stopped.
+    pub ends: queue::UnboundedSender<Vec<ServerId>>,
     /// Servers' control links.
     pub servers: BTreeMap<LinkId, Connection>,
     /// Where the answers to clients go, by ticket.
@@ -33,9 +35,10 @@ impl MetaShell {
         view: SharedView,
         batches: queue::UnboundedSender<Batch>,
         spawns: queue::UnboundedSender<ServerId>,
+        ends: queue::UnboundedSender<Vec<ServerId>>,
     ) -> MetaShell {
         let (servers, waiting) = (BTreeMap::new(), BTreeMap::new());
-        MetaShell { view, batches, spawns, servers, waiting, links_last: 0 }
+        MetaShell { view, batches, spawns, ends, servers, waiting, links_last: 0 }
     }
 
     /// A link's name: never used again by this process.
@@ -80,6 +83,8 @@ impl Shell<MetaServer> for MetaShell {
             }
             // The spawner's task lives as long as this shell.
             MetaEffect::Spawn { server } => drop(self.spawns.send(server)),
+            // The control thread waits for exactly this.
+            MetaEffect::MayExit { left } => drop(self.ends.send(left)),
             MetaEffect::ViewChanged { view } => self.view.store(Arc::new(view)),
             MetaEffect::Note { note } => {
                 #[cfg(feature = "hooks")]
@@ -123,6 +128,13 @@ fn log_note(note: MetaNote) {
         MetaNote::RecoveryStep { recovery, step } => {
             tracing::info!(%recovery, ?step, "recovery goes on");
         }
+        MetaNote::StopEntered { phase: StopPhase::Quiescing } => {
+            tracing::info!("the whole cluster is to stop: servers admit nothing more");
+        }
+        MetaNote::StopEntered { phase: StopPhase::Ending } => {
+            tracing::info!("servers end, and keep what they hold");
+        }
+        MetaNote::StopEntered { phase: StopPhase::Over } => tracing::info!("servers have ended"),
         MetaNote::RecoveryDone { recovery } => tracing::info!(%recovery, "recovery done"),
         MetaNote::Unfit { server, reason: RegistrationRefusal::MetaserverEmpty } => {
             tracing::error!(

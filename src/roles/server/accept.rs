@@ -191,6 +191,8 @@ impl ClientReader {
             MetaRequest::Status
             | MetaRequest::Space
             | MetaRequest::Revive { .. }
+            | MetaRequest::StopCluster { .. }
+            | MetaRequest::OwnSpace
             | MetaRequest::Fence { .. } => MetaAnswer::Refused(MetaRefusal::NotMetaserver),
         };
         let sent = self.connection.send(net::Lane::Control, |buffer, limits| {

@@ -159,6 +159,7 @@ fn perform_in_memory(engine: &mut MemoryEngine, effect: WorkerEffect) -> Option<
         // Nobody inherits it.
         WorkerEffect::Expire { .. } => {}
         // Nobody inherits what is in memory, so that there is nothing to wait for.
+        WorkerEffect::Settle => return Some(WorkerInput::Settled),
         WorkerEffect::Remember { set, number, .. } => {
             return Some(WorkerInput::Remembered { set, number });
         }

@@ -207,7 +207,8 @@ impl Main {
             }
             Report::MayExit { worker } => {
                 tracing::info!(worker = worker.0, "worker serves nothing any more");
-                self.waiting -= 1;
+                // Workers that wait for an identity serve nothing either.
+                self.waiting -= 1 + self.workers.let_go();
             }
             Report::HeldUp { sets } => tracing::warn!(
                 sets = sets.len(),
@@ -399,6 +400,11 @@ impl Workers {
             // A worker that failed has reported it.
             let _ = start.send(worker::Identified { member, cluster, view, inherits });
         }
+    }
+
+    /// Ends the workers that wait for an identity, which does not come any more; answers how many.
+    fn let_go(&mut self) -> usize {
+        std::mem::take(&mut self.starts).len()
     }
 
     fn stop(&self) {

@@ -260,6 +260,7 @@ impl Shell<Worker> for ServerShell {
             | WorkerEffect::Expire { .. }
             | WorkerEffect::DropTombstones { .. }
             | WorkerEffect::Clear { .. }
+            | WorkerEffect::Settle
             | WorkerEffect::Remember { .. }) => {
                 if let Err(error) = self.engine.perform(effect, inputs) {
                     self.fail(error);

@@ -287,6 +287,7 @@ impl DurableEngine {
             WorkerEffect::Remember { set, number, .. } => {
                 self.wait(WorkerInput::Remembered { set, number });
             }
+            WorkerEffect::Settle => self.wait(WorkerInput::Settled),
             other => unreachable!("{other:?} is no effect on an engine"),
         }
         Ok(None)

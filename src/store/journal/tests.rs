@@ -5,6 +5,8 @@
 //! a killed process is played by a copy of the file taken in the middle of a transaction, damage
 //! by writing into the file.
 
+use std::cell::Cell;
+
 use super::*;
 use crate::protocol::meta::durable::{ClusterRow, Recovery, ServerRow, SetRow, Step};
 use crate::protocol::types::{
@@ -12,6 +14,23 @@ use crate::protocol::types::{
     ServerId, ViewVersion,
 };
 use crate::protocol::view::{ServerEntry, SetState};
+
+thread_local! {
+    /// Writes and growths of this thread's journals that still find room; none = all do.
+    static ROOM: Cell<Option<u32>> = const { Cell::new(None) };
+}
+
+/// Takes room for one write.
+pub(super) fn spend_room() -> io::Result<()> {
+    match ROOM.get() {
+        None => Ok(()),
+        Some(0) => Err(io::ErrorKind::StorageFull.into()),
+        Some(left) => {
+            ROOM.set(Some(left - 1));
+            Ok(())
+        }
+    }
+}
 
 /// A directory that is gone when the test ends.
 struct Scratch(PathBuf);
@@ -122,7 +141,8 @@ fn an_unfinished_batch_leaves_nothing() {
     let (scratch, image) = (Scratch::new("unfinished"), Scratch::new("image"));
     let (mut journal, _) = Journal::open(&scratch.0).expect("opens");
     journal.commit(&[cluster(1), set(1, 1)]).expect("commits");
-    let transaction = journal.database.begin_write().expect("begins");
+    let database = journal.database.as_ref().expect("it was opened");
+    let transaction = database.begin_write().expect("begins");
     let batch: Vec<MetaRecord> = (1..=256).map(|number| set(number, 2)).collect();
     fill(&transaction, &batch).expect("fills");
     fs::copy(journal.path(), image.0.join(FILE)).expect("the image of a killed process");
@@ -211,7 +231,8 @@ fn rows_of_another_format_or_place_are_refused() {
     ];
     for (key, value, message) in cases {
         let (journal, _) = Journal::open(&scratch.0).expect("opens");
-        let transaction = journal.database.begin_write().expect("begins");
+        let database = journal.database.as_ref().expect("it was opened");
+        let transaction = database.begin_write().expect("begins");
         transaction.delete_table(ROWS).expect("empties");
         let mut rows = transaction.open_table(ROWS).expect("opens");
         rows.insert(key, value.as_slice()).expect("inserts");
@@ -222,4 +243,48 @@ fn rows_of_another_format_or_place_are_refused() {
         assert!(error.contains(message), "{error}");
         fs::remove_file(scratch.0.join(FILE)).expect("the next case starts anew");
     }
+}
+
+#[test]
+fn a_full_disk_loses_nothing_and_is_over_when_there_is_room() {
+    let first: Vec<MetaRecord> = (0..200).map(|number| set(number, 1)).collect();
+    let second: Vec<MetaRecord> = (0..2_000).map(|number| set(number, 2)).collect();
+    let mut reached_end = false;
+    for room in 0.. {
+        let scratch = Scratch::new(&format!("full-{room}"));
+        let (mut journal, _) = Journal::open(&scratch.0).expect("opens");
+        journal.commit(&first).expect("commits");
+        ROOM.set(Some(room));
+        let refused = journal.commit(&second);
+        if refused.is_ok() {
+            ROOM.set(None);
+            reached_end = true;
+        } else {
+            let error = refused.expect_err("just so");
+            assert!(matches!(error, JournalError::Full { .. }), "{error:?}");
+            assert_eq!(journal.records(), first);
+            // Trying on a disk that stays full changes nothing.
+            ROOM.set(Some(0));
+            assert!(journal.commit(&second).is_err());
+            ROOM.set(None);
+            journal.commit(&second).expect("there is room");
+        }
+        assert_eq!(journal.records(), second);
+        drop(journal);
+        assert_eq!(records(&scratch.0), second);
+        if reached_end {
+            assert!(room > 10, "only {room} writes were refused");
+            return;
+        }
+    }
+}
+
+#[test]
+fn room_is_kept_for_a_full_disk() {
+    let scratch = Scratch::new("reserve");
+    let (mut journal, _) = Journal::open(&scratch.0).expect("opens");
+    assert!(journal.release_reserve().expect("it can be removed"));
+    assert!(!journal.release_reserve().expect("it is gone"));
+    journal.commit(&[cluster(1)]).expect("commits");
+    assert!(journal.release_reserve().expect("the commit took it anew"));
 }

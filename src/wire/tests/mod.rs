@@ -5,7 +5,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::*;
-use crate::protocol::message::{AckLevel, Answer, Operation, ReadLevel, Request};
+use crate::protocol::message::{AckLevel, Answer, Hello, Operation, ReadLevel, Request};
 use crate::protocol::types::{Position, Revision};
 use samples::Message;
 
@@ -175,4 +175,23 @@ fn an_empty_value_is_not_an_absent_one() {
     encode_answer(&mut buffer, &limits, 1, &answer).expect("within the limits");
     let frame = Decoder::new(limits).next(&mut buffer).expect("good").expect("whole");
     assert_eq!(decode_answer(&frame), Ok(answer));
+}
+
+#[test]
+fn a_peer_of_another_minor_version_speaks_the_newest_common_one() {
+    let local = Local { cluster: Default::default(), member: None };
+    let of = |version_min, version_max, features| Hello {
+        version_min,
+        version_max,
+        features,
+        ..client_hello(None)
+    };
+    let refused = HelloRefusal::Version { min: VERSION_MIN, max: VERSION_MAX };
+    let older = local.admit(&of(0, VERSION_MIN - 1, 0)).expect_err("it speaks none of ours");
+    assert!(older == refused && older.to_string().contains("update the older side"), "{older}");
+    assert_eq!(local.admit(&of(VERSION_MAX + 1, VERSION_MAX + 3, 0)), Err(refused));
+    // A newer peer that still speaks ours, with features that this one does not know: it is told
+    // what both have.
+    let newer = local.admit(&of(VERSION_MIN, VERSION_MAX + 3, u64::MAX)).expect("a common one");
+    assert_eq!((newer.version, newer.features), (VERSION_MAX, 0));
 }

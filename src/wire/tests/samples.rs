@@ -359,6 +359,8 @@ fn to_metas() -> Vec<(&'static str, ToMeta)> {
         ("to_meta.space", ToMeta::Space(SPACE)),
         ("to_meta.depart", ToMeta::Depart { sets: vec![(set, epoch)] }),
         ("to_meta.testimony", ToMeta::Testimony(Box::new(testimony()))),
+        ("to_meta.quiet", ToMeta::Quiet),
+        ("to_meta.halted", ToMeta::Halted),
     ]
 }
 
@@ -408,6 +410,8 @@ fn to_servers() -> Vec<(&'static str, ToServer)> {
         ("to_server.unplaced", ToServer::Unplaced { sets }),
         ("to_server.metaserver_outdated", refused(RegistrationRefusal::MetaserverOutdated)),
         ("to_server.testify", ToServer::Testify { round: 5 }),
+        ("to_server.quiesce", ToServer::Quiesce),
+        ("to_server.halt", ToServer::Halt),
     ]
 }
 
@@ -418,12 +422,16 @@ fn meta_requests() -> Vec<(&'static str, MetaRequest)> {
         ("meta_request.revive", MetaRequest::Revive { sets: vec![SET] }),
         ("meta_request.fence", MetaRequest::Fence { member: member(2) }),
         ("meta_request.space", MetaRequest::Space),
+        ("meta_request.stop_cluster", MetaRequest::StopCluster { accept_loss: true }),
+        ("meta_request.own_space", MetaRequest::OwnSpace),
     ]
 }
 
 fn meta_answers() -> Vec<(&'static str, MetaAnswer)> {
     use ServerState::{Dead, Expected, Leaving, Suspected, Up};
     use Step::{CopyPrimary, CopySecondary, Done, Invalidate, Resume};
+    use StopPhase::{Ending, Over, Quiescing};
+    use StopState::{Ended, Quiet, Unreached};
     let server = |state| ServerStatus {
         id: ServerId(1),
         incarnation: Incarnation(41),
@@ -460,6 +468,11 @@ fn meta_answers() -> Vec<(&'static str, MetaAnswer)> {
             .collect(),
     };
     let refused = MetaAnswer::Refused;
+    let stopping = |phase| {
+        let states = [StopState::Busy, Quiet, Ended, Unreached];
+        let servers = states.into_iter().map(|state| (ServerId(1), 4_242, state)).collect();
+        MetaAnswer::Stopping(StopReport { phase, servers })
+    };
     vec![
         ("meta_answer.view", MetaAnswer::View(view())),
         ("meta_answer.status", MetaAnswer::Status(Box::new(status))),
@@ -473,5 +486,14 @@ fn meta_answers() -> Vec<(&'static str, MetaAnswer)> {
         ("meta_answer.unborn", refused(MetaRefusal::Unborn)),
         ("meta_answer.busy", refused(MetaRefusal::Busy)),
         ("meta_answer.space", MetaAnswer::Space(vec![(ServerId(1), SPACE)])),
+        ("meta_answer.would_lose_all", refused(MetaRefusal::WouldLoseAll)),
+        ("meta_answer.refused_stopping", refused(MetaRefusal::Stopping)),
+        ("meta_answer.quiescing", stopping(Quiescing)),
+        ("meta_answer.ending", stopping(Ending)),
+        ("meta_answer.over", stopping(Over)),
+        ("meta_answer.disk_full", refused(MetaRefusal::DiskFull)),
+        ("meta_answer.own_space", {
+            MetaAnswer::OwnSpace(OwnSpace { space: SPACE, directory: "d".into(), waits: true })
+        }),
     ]
 }

@@ -67,6 +67,8 @@ pub(super) struct Cluster {
     pub(super) notes: Vec<MetaNote>,
     pub(super) spawned: Vec<ServerId>,
     pub(super) replies: Vec<MetaAnswer>,
+    /// The metaserver may end; servers that may run still.
+    pub(super) ended: Option<Vec<ServerId>>,
     pub(super) link_last: u64,
     process_last: u32,
 }
@@ -101,6 +103,7 @@ impl Cluster {
             notes: Vec::new(),
             spawned: Vec::new(),
             replies: Vec::new(),
+            ended: None,
             link_last: 0,
             process_last: 100,
         }
@@ -147,6 +150,7 @@ impl Cluster {
             }
             MetaEffect::Reply { ticket: _, answer } => self.replies.push(answer),
             MetaEffect::Spawn { server } => self.spawned.push(server),
+            MetaEffect::MayExit { left } => self.ended = Some(left),
             MetaEffect::Note { note } => self.notes.push(note),
         }
     }

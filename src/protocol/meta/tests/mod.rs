@@ -8,6 +8,8 @@ mod cluster;
 mod copies;
 mod durability;
 mod failures;
+mod full;
+mod halting;
 mod moves;
 mod registering;
 mod space;

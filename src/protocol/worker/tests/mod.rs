@@ -1,6 +1,7 @@
 //! Goal: what a hostile reading of the replica found stays mended; one test a finding.
 //! Method: one worker, whose peers, metaserver and store are played by hand.
 
+mod halting;
 mod heirs;
 mod lifetimes;
 mod moves;

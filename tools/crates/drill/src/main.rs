@@ -12,6 +12,7 @@ mod pace;
 mod report;
 mod stop;
 mod throughput;
+mod upgrade;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -59,6 +60,9 @@ enum Drill {
     Flood(flood::Options),
     /// Attack server and metaserver: everything is refused, and memory does not grow.
     Attack(attack::Options),
+    /// Restart every process in turn under load, from an older program to this one: no request
+    /// fails.
+    Upgrade(upgrade::Options),
     /// Measure reads and writes a second.
     Load(throughput::Options),
 }
@@ -68,6 +72,7 @@ impl Drill {
         match self {
             Drill::Kill(_) => "kill",
             Drill::Stop(_) => "stop",
+            Drill::Upgrade(_) => "upgrade",
             Drill::Absence(_) => "absence",
             Drill::Flood(_) => "flood",
             Drill::Attack(_) => "attack",
@@ -81,6 +86,7 @@ impl Drill {
         match self {
             Drill::Kill(options) => MINUTE + options.time_max(),
             Drill::Stop(options) => MINUTE + options.time_max(),
+            Drill::Upgrade(options) => MINUTE * 2 + options.time_max(),
             Drill::Absence(options) => MINUTE * 4 + options.length(),
             Drill::Flood(options) => MINUTE * 2 + options.length(),
             Drill::Attack(options) => MINUTE + options.time_max(),
@@ -92,6 +98,7 @@ impl Drill {
         match self {
             Drill::Kill(options) => kill::run(place, options),
             Drill::Stop(options) => stop::run(place, options),
+            Drill::Upgrade(options) => upgrade::run(place, options),
             Drill::Absence(options) => absence::run(place, options),
             Drill::Flood(options) => flood::run(place, options),
             Drill::Attack(options) => attack::run(place, options),

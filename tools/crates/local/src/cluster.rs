@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -36,6 +36,8 @@ pub struct Cluster {
     config: ClusterConfig,
     /// Children of this process; those that the metaserver started are not among them.
     children: Vec<(Role, Child)>,
+    /// How those that have ended did, in the order in which that was seen.
+    ended: Vec<(Role, ExitStatus)>,
     keep: bool,
 }
 
@@ -63,6 +65,7 @@ impl Cluster {
             directory,
             config,
             children: Vec::new(),
+            ended: Vec::new(),
             keep: false,
         })
     }
@@ -80,6 +83,7 @@ impl Cluster {
             directory,
             config,
             children: Vec::new(),
+            ended: Vec::new(),
             keep: true,
         })
     }
@@ -101,6 +105,11 @@ impl Cluster {
         std::iter::once(started)
             .chain(self.config.servers().iter().map(|it| it.state.clone()))
             .collect()
+    }
+
+    /// From now on processes are started from another file.
+    pub fn become_binary(&mut self, binary: &Path) {
+        binary.clone_into(&mut self.binary);
     }
 
     /// Starts the metaserver, and with `spawn` through it the servers.
@@ -296,9 +305,24 @@ impl Cluster {
         self.children.iter().all(|(other, _)| *other != role)
     }
 
+    /// How the last process of `role` ended that was started here; none if none has.
+    pub fn exit_of(&mut self, role: Role) -> Option<ExitStatus> {
+        self.reap();
+        let mut ended = self.ended.iter().rev();
+        ended.find(|(other, _)| *other == role).map(|(_, status)| *status)
+    }
+
     /// Collects ended children, so that none stays in the process table.
     fn reap(&mut self) {
-        self.children.retain_mut(|(_, child)| matches!(child.try_wait(), Ok(None)));
+        let Cluster { children, ended, .. } = self;
+        children.retain_mut(|(role, child)| match child.try_wait() {
+            Ok(None) => true,
+            Ok(Some(status)) => {
+                ended.push((*role, status));
+                false
+            }
+            Err(_) => false,
+        });
     }
 }
 

@@ -219,6 +219,7 @@ impl World {
             | MetaEffect::Reply { .. }
             | MetaEffect::Spawn { .. }
             | MetaEffect::ViewChanged { .. }
+            | MetaEffect::MayExit { .. }
             | MetaEffect::Note { .. } => {}
         }
     }

@@ -267,6 +267,7 @@ impl World {
             | WorkerEffect::Note { note: Note::RunStarted { .. } | Note::RunEnded { .. } }
             | WorkerEffect::Note { note: Note::Unheeded { .. } }
             | WorkerEffect::MayExit
+            | WorkerEffect::Settle
             | WorkerEffect::HeldUp { .. } => {}
             WorkerEffect::Read { .. }
             | WorkerEffect::ReadRange { .. }
@@ -309,7 +310,9 @@ impl World {
             | ToMeta::Left
             | ToMeta::Space(_)
             | ToMeta::Depart { .. }
-            | ToMeta::Testimony(_) => {}
+            | ToMeta::Testimony(_)
+            | ToMeta::Quiet
+            | ToMeta::Halted => {}
         }
     }
 
