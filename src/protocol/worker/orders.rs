@@ -63,21 +63,23 @@ impl Worker {
                     self.with(set, now, effects, |it, ctx| it.on_hand_over(ctx, epoch, to));
                 }
             }
-            ToServer::Resign { sets } => {
-                for (set, epoch) in sets {
-                    self.with(set, now, effects, |replica, ctx| {
-                        if replica.epoch() == epoch {
-                            replica.resign(ctx);
-                        }
-                    });
-                }
-            }
+            ToServer::Resign { sets } => self.on_resign(now, &sets, effects),
             ToServer::Changed { id, set, outcome } => {
                 if let Ok(configuration) = &outcome {
                     self.note_configuration(set, configuration);
                 }
                 self.with(set, now, effects, |it, ctx| it.on_changed(ctx, id, &outcome));
             }
+        }
+    }
+
+    fn on_resign(&mut self, now: Time, sets: &[(KeySet, Epoch)], effects: &mut Vec<WorkerEffect>) {
+        for &(set, epoch) in sets {
+            self.with(set, now, effects, |replica, ctx| {
+                if replica.epoch() == epoch {
+                    replica.resign(ctx);
+                }
+            });
         }
     }
 
