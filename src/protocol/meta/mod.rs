@@ -56,6 +56,7 @@ use super::space::Thresholds;
 use super::time::{Span, Time};
 use super::timing::Timing;
 use super::types::{ClusterId, KeySet, LinkId, Member, RecoveryId, ServerId};
+use super::view::View;
 use asks::Asks;
 use durable::MetaRecord;
 use install::News;
@@ -174,6 +175,12 @@ impl MetaServer {
             due: false,
             nonce: 0,
         }
+    }
+
+    /// Who holds what, as far as it is decided.
+    #[must_use]
+    pub fn view(&self) -> View {
+        self.ledger.view()
     }
 
     /// The cluster that this metaserver is the authority of.

@@ -79,7 +79,12 @@ pub async fn serve(control: Control, stop: impl Future<Output = ()>) -> Result<(
     let registered = processes(&records);
     let (spawns, asked) = mpsc::unbounded_channel();
     let (ends, mut ended) = mpsc::unbounded_channel();
+    let known = !records.is_empty();
     let machine = MetaServer::new(settings, records, clock::now());
+    if known {
+        // All of it is durable: clients need not wait for the first change.
+        view.store(Arc::new(machine.view()));
+    }
     let driver: Driver = Handle::new(machine, MetaShell::new(view, batches, spawns, ends));
     let mut spawner = spawn::spawner(&config)?;
     spawn::adopt(&driver, &mut spawner, &config, &registered)?;

@@ -48,6 +48,15 @@ fn an_intent_is_durable_before_its_first_question() {
 }
 
 #[test]
+fn a_restarted_metaserver_knows_the_view_at_once() {
+    let mut cluster = Cluster::born(settings(3, 3, 2));
+    let before = cluster.meta.view();
+    assert!(before.sets.iter().all(|it| it.configuration.is_some()), "{before:?}");
+    cluster.restart_meta();
+    assert_eq!(cluster.meta.view(), before);
+}
+
+#[test]
 fn a_refusal_is_final_across_a_restart() {
     let mut cluster = Cluster::born(settings(3, 3, 2));
     let to = cluster.member(3);
