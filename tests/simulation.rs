@@ -47,13 +47,14 @@ fn many_seeds_break_no_property() {
 #[test]
 fn power_cuts_break_no_property() {
     let (mut cuts, mut operations) = (0, 0);
-    for seed in 1..=4 {
+    // The last one meets nothing but power cuts, each of which costs every key set some epochs.
+    for seed in (1..=4).chain([3371]) {
         let report = simulate(seed, Options { power_cuts: 20, ..options() });
         demand_whole(&report);
         cuts += report.power_cuts;
         operations += report.operations;
     }
-    assert!(cuts >= 80, "the power went {cuts} times only");
+    assert!(cuts >= 100, "the power went {cuts} times only");
     assert!(operations >= 10 * cuts, "hardly any operation: the clients do not get through");
 }
 

@@ -173,7 +173,8 @@ impl Driver<'_> {
         let before = calm::epochs(&self.world.truth);
         self.wait_for(CALM);
         let after = calm::epochs(&self.world.truth);
-        let faults = self.world.siege.as_ref().map_or(0, |siege| siege.coverage.faults());
+        let siege = self.world.siege.as_ref();
+        let faults = siege.map_or(0, |siege| siege.coverage.faults() + siege.power_cuts());
         let judged = calm::unchanged(&before, &after).and_then(|()| calm::bounded(&after, faults));
         if let Err(words) = judged {
             self.blame("calm", words);
