@@ -86,6 +86,35 @@ impl Model {
     }
 }
 
+impl Model {
+    /// A life begins: no chunk of an earlier one comes any more, and deletes are kept for none.
+    pub fn restart(&mut self) {
+        (0..KEY_SETS).for_each(|set| self.store.drop_tombstones(KeySet(set)));
+    }
+
+    /// How what a restart found differs from this, in words for people.
+    pub fn differences(&self, found: &Found) -> String {
+        let mut words = String::new();
+        for (own, there) in self.inheritances().zip(&found.inheritance) {
+            if own != *there {
+                words += &format!("\n own   {own:?}\n found {there:?}");
+            }
+        }
+        for set in (0..KEY_SETS).map(KeySet) {
+            let own = self.store.range(set, b"", None, u32::MAX, u32::MAX).records;
+            let there = found.engine.layers.range(set, b"", None, u32::MAX, u32::MAX);
+            let there = there.expect("it is readable").records;
+            let short = |it: &Record| (it.key.clone(), it.revision, it.value.len());
+            let (own, there): (Vec<_>, Vec<_>) =
+                (own.iter().map(short).collect(), there.iter().map(short).collect());
+            if own != there {
+                words += &format!("\n own   {own:?}\n found {there:?}");
+            }
+        }
+        words
+    }
+}
+
 /// What a replica of each key set would do next.
 pub struct Generator {
     sets: Vec<Progress>,
