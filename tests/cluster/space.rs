@@ -18,7 +18,7 @@ use tandem::client::{Client, Error, Session, block_on};
 use tandem::protocol::message::{MetaAnswer, MetaRequest, Refusal};
 use tandem::protocol::session::NotDone;
 use tandem::protocol::space::{Level, Space};
-use tandem::protocol::types::ServerId;
+use tandem::protocol::types::{Incarnation, ServerId};
 use tandem_local::{CLIENT, Load, Plan, Role, status};
 
 use super::loopback::{WHOLE, client, until_progress, until_whole};
@@ -135,6 +135,12 @@ fn epochs(client: &Client) -> Vec<u64> {
     let epoch =
         |it: &tandem::protocol::meta::SetStatus| it.configuration.as_ref().map(|it| it.epoch.0);
     status.sets.iter().filter_map(epoch).collect()
+}
+
+/// Who serves, and in which process: the same as long as nobody starts again.
+fn incarnations(client: &Client) -> Vec<(u32, Incarnation)> {
+    let status = until_whole(client);
+    status.servers.iter().map(|it| (it.process, it.incarnation)).collect()
 }
 
 /// A cluster of two whose second server is on `size` of disk, with a value at each large key.
@@ -287,7 +293,7 @@ fn deletes_alone_make_room_again() {
     let plan = Plan { durable: true, spawn: false, servers: 2, of_servers, ..Plan::default() };
     let made = TestCluster::start(&plan);
     let client = client(&made);
-    let before = epochs(&client);
+    let before = incarnations(&client);
     let session = client.session().with_timeout(SOON);
     let full = (0..4_000).find(|&number| {
         match block_on(session.put(key(number), value(number, VALUE_BYTES))) {
@@ -311,7 +317,8 @@ fn deletes_alone_make_room_again() {
         (!refused).then_some(()).ok_or_else(|| format!("{:?}", space(&client)))
     });
     until_level(&client, |level| level < Level::Soft);
-    assert_eq!(epochs(&client), before, "nobody had to start again");
+    // Epochs may go on: a disk on which others work may take longer for a sync than is borne.
+    assert_eq!(incarnations(&client), before, "nobody had to start again");
     for number in 0..kept {
         let read = block_on(session.get(key(number))).expect("a read");
         assert_eq!(read.item.map(|it| it.value), Some(value(number, VALUE_BYTES)));

@@ -26,6 +26,7 @@ pub mod record;
 pub mod store;
 #[cfg(test)]
 mod tests;
+mod view;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -149,7 +150,7 @@ pub struct DurableEngine {
     /// Bytes of batches since the last checkpoint began.
     since_checkpoint: u64,
     checkpoint_bytes: u64,
-    /// What was removed since the last checkpoint began.
+    /// What was removed since the last checkpoint that was made for space began.
     removed: Removed,
     /// The disk is nearly full: what is removed is to be free soon.
     is_tight: bool,
@@ -355,7 +356,9 @@ impl DurableEngine {
         let sets = sets.map(encode).collect();
         self.since_checkpoint = 0;
         let reclaims = self.reclaims();
-        self.removed = Removed::default();
+        if reclaims {
+            self.removed = Removed::default();
+        }
         let meta = Meta { log_from: 0, identity: self.identity, sets };
         let (changes, base) = (self.layers.freeze(), self.layers.base.clone());
         (batch, Checkpoint { changes, meta, base, reclaims })

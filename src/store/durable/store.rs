@@ -21,6 +21,7 @@
 
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 use bytes::Bytes;
@@ -30,6 +31,7 @@ use serde::{Deserialize, Serialize};
 use super::base::{Base, BaseError, Meta};
 use super::files;
 use super::overlay::{Changed, Changes, Overlay};
+use super::view::View;
 use crate::protocol::types::{Incarnation, KeySet, LossEpoch, Op, Record, Revision, Value};
 
 /// Version of the rows' encoding; another one is refused.
@@ -57,8 +59,13 @@ struct Head {
 pub struct Store {
     path: PathBuf,
     cache_bytes: u64,
-    /// None = it could not be opened again, for there was no room.
+    /// What reads look at: never locked for long but while the store is opened anew. None = it
+    /// could not be, for there was no room. It goes before the tables whose files it keeps.
+    view: RwLock<Option<View>>,
+    /// Where checkpoints go, and the merges that follow them; none as above.
     tables: RwLock<Option<Tables>>,
+    /// Tables were dropped whose files are still there.
+    drops: AtomicBool,
 }
 
 /// The library's store.
@@ -74,8 +81,10 @@ impl Store {
     /// # Errors
     /// It is not what was written, or can not be read.
     pub fn open(path: &Path, cache_bytes: u64) -> Result<Store, BaseError> {
-        let tables = RwLock::new(Some(Tables::open(path, cache_bytes)?));
-        Ok(Store { path: path.to_path_buf(), cache_bytes, tables })
+        let (tables, view) = Tables::open(path, cache_bytes)?;
+        let (tables, view) = (RwLock::new(Some(tables)), RwLock::new(Some(view)));
+        let drops = AtomicBool::new(false);
+        Ok(Store { path: path.to_path_buf(), cache_bytes, view, tables, drops })
     }
 
     /// Bytes on the disk.
@@ -88,22 +97,47 @@ impl Store {
         let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
         match &*tables {
             Some(tables) => act(tables),
-            None => Err(BaseError::Full("it can not be opened again".to_owned())),
+            None => Err(closed()),
         }
     }
 
-    /// Closes the store and opens it again.
+    /// Reads, and waits for no sync of the library's.
+    fn read<R>(&self, act: impl FnOnce(&View) -> Result<R, BaseError>) -> Result<R, BaseError> {
+        let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
+        view.as_ref().map_or_else(|| Err(closed()), act)
+    }
+
+    /// Reads see from here on what is in the tables now.
+    fn refresh(&self) -> Result<(), BaseError> {
+        let fresh = self.with(Tables::view)?;
+        let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
+        let outdated = view.replace(fresh);
+        drop(view);
+        // Files may go with it.
+        drop(outdated);
+        Ok(())
+    }
+
+    /// Closes the store and opens it again; reads wait. A view of before would remove files, by
+    /// names that the new tables may have again.
     fn reopen(&self) -> Result<(), BaseError> {
+        let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
+        drop(view.take());
         let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
         drop(tables.take());
-        *tables = Some(Tables::open(&self.path, self.cache_bytes)?);
+        let (opened, seen) = Tables::open(&self.path, self.cache_bytes)?;
+        (*tables, *view) = (Some(opened), Some(seen));
+        self.drops.store(false, Ordering::Relaxed);
         Ok(())
     }
 }
 
 impl Base for Store {
     fn get(&self, set: KeySet, key: &[u8]) -> Result<Option<(Value, Revision)>, BaseError> {
-        self.with(|tables| tables.get(set, key))
+        self.read(|view| {
+            let found = view.get(&row_key(set, key)).map_err(storage)?;
+            found.map(|stored| decode(set, &stored)).transpose()
+        })
     }
 
     fn range(
@@ -112,7 +146,7 @@ impl Base for Store {
         from: Bound<&[u8]>,
         items_max: usize,
     ) -> Result<Vec<Record>, BaseError> {
-        self.with(|tables| tables.range(set, from, items_max))
+        self.read(|view| page(view, set, from, items_max))
     }
 
     fn meta(&self) -> Result<Meta, BaseError> {
@@ -135,13 +169,13 @@ impl Base for Store {
         let void = changes.sets().filter(|(_, changes)| changes.void).map(|(set, _)| set);
         let written = self.with(|tables| {
             void.into_iter().try_for_each(|set| tables.drop_tables(set))?;
-            let dropped = tables.rows.disk_space() < before;
-            tables.checkpoint(changes, meta).map(|()| dropped)
+            if tables.rows.disk_space() < before {
+                self.drops.store(true, Ordering::Relaxed);
+            }
+            tables.checkpoint(changes, meta)
         });
         match written {
-            Ok(false) => Ok(()),
-            // The files of dropped tables go when nobody can look at an earlier version.
-            Ok(true) => self.reopen(),
+            Ok(()) => self.refresh(),
             Err(error @ BaseError::Full(_)) => {
                 self.reopen()?;
                 Err(error)
@@ -151,26 +185,30 @@ impl Base for Store {
     }
 
     fn count(&self) -> u64 {
-        self.with(|tables| Ok(tables.rows.approximate_len() as u64)).unwrap_or_default()
+        self.read(|view| Ok(view.count())).unwrap_or_default()
     }
 
     fn reclaim(&self) -> Result<(), BaseError> {
         let free = files::usage(&self.path).map(|it| it.capacity.saturating_sub(it.used));
         let free = free.map_err(io)?;
-        if free < self.bytes() {
-            return Ok(());
+        if free >= self.bytes() {
+            match self.with(|tables| tables.rows.major_compact().map_err(outside)) {
+                // Somebody else took the room; what was there before still is.
+                Err(BaseError::Full(_)) => return self.reopen(),
+                merged => merged?,
+            }
         }
-        let merged = self.with(|tables| tables.rows.major_compact().map_err(outside));
-        match merged {
-            // Somebody else took the room; what was there before still is.
-            Err(BaseError::Full(_)) => self.reopen(),
-            merged => merged,
+        if self.drops.load(Ordering::Relaxed) {
+            // Files of dropped tables go when nobody can look at an earlier version.
+            return self.reopen();
         }
+        self.refresh()
     }
 }
 
 impl Tables {
-    fn open(path: &Path, cache_bytes: u64) -> Result<Tables, BaseError> {
+    /// Opens them, and looks at them.
+    fn open(path: &Path, cache_bytes: u64) -> Result<(Tables, View), BaseError> {
         let builder = Database::builder(path).cache_size(cache_bytes).worker_threads(THREADS);
         let database = builder.open().map_err(|error| match outside(error) {
             BaseError::Foreign(_) if !has_mark(path) => {
@@ -179,37 +217,19 @@ impl Tables {
             error => error,
         })?;
         let rows = database.keyspace("rows", KeyspaceCreateOptions::default).map_err(outside)?;
-        Ok(Tables { database, rows })
+        let tables = Tables { database, rows };
+        let view = tables.view()?;
+        Ok((tables, view))
+    }
+
+    fn view(&self) -> Result<View, BaseError> {
+        let other = || BaseError::Damaged("its rows are kept in another way".to_owned());
+        View::of(&self.rows).ok_or_else(other)
     }
 
     /// An ingestion does not look whether an earlier write or merge failed; this does.
     fn persist(&self) -> Result<(), BaseError> {
         self.database.persist(PersistMode::SyncData).map_err(|error| self.cause(error))
-    }
-
-    fn get(&self, set: KeySet, key: &[u8]) -> Result<Option<(Value, Revision)>, BaseError> {
-        let found = self.rows.get(row_key(set, key)).map_err(outside)?;
-        found.map(|stored| decode(set, &stored)).transpose()
-    }
-
-    fn range(
-        &self,
-        set: KeySet,
-        from: Bound<&[u8]>,
-        items_max: usize,
-    ) -> Result<Vec<Record>, BaseError> {
-        let from = match from {
-            Bound::Unbounded => Bound::Included(row_key(set, b"")),
-            bound => bound.map(|key| row_key(set, key)),
-        };
-        let until = Bound::Excluded(row_key(KeySet(set.0 + 1), b""));
-        let mut page = Vec::new();
-        for row in self.rows.range((from, until)).take(items_max) {
-            let (key, stored) = row.into_inner().map_err(outside)?;
-            let (value, revision) = decode(set, &stored)?;
-            page.push(Record { key: Bytes::copy_from_slice(&key[2..]), value, revision });
-        }
-        Ok(page)
     }
 
     fn meta(&self) -> Result<Meta, BaseError> {
@@ -243,8 +263,9 @@ impl Tables {
             };
             written.map_err(outside)
         };
+        let before = self.view()?;
         for (set, changes) in changes.sets().filter(|(_, changes)| !changes.is_empty()) {
-            self.ingest(&mut write, set, changes)?;
+            ingest(&before, &mut write, set, changes)?;
         }
         let head = Head { log_from: meta.log_from, identity: meta.identity };
         let encoded = postcard::to_extend(&head, vec![FORMAT]);
@@ -273,47 +294,47 @@ impl Tables {
         };
         outside(met.unwrap_or(error))
     }
+}
 
-    /// Writes the changes of one key set, in the order of their keys.
-    fn ingest(
-        &self,
-        write: &mut impl FnMut(Vec<u8>, Option<&[u8]>) -> Result<(), BaseError>,
-        set: KeySet,
-        changes: &Changes,
-    ) -> Result<(), BaseError> {
-        let mut encoded = Vec::new();
-        let mut outdated = Outdated::new(self, set, changes.void);
-        for (key, Changed { revision, value }) in changes.iter() {
-            while let Some(old) = outdated.next_below(key)? {
-                write(row_key(set, &old), None)?;
-            }
-            match value {
-                Some(value) => {
-                    encode(&mut encoded, value, *revision);
-                    write(row_key(set, key), Some(&encoded))?;
-                }
-                None => write(row_key(set, key), None)?,
-            }
-        }
-        while let Some(old) = outdated.next()? {
+/// Writes the changes of one key set over what was there before, in the order of their keys.
+fn ingest(
+    before: &View,
+    write: &mut impl FnMut(Vec<u8>, Option<&[u8]>) -> Result<(), BaseError>,
+    set: KeySet,
+    changes: &Changes,
+) -> Result<(), BaseError> {
+    let mut encoded = Vec::new();
+    let mut outdated = Outdated::new(before, set, changes.void);
+    for (key, Changed { revision, value }) in changes.iter() {
+        while let Some(old) = outdated.next_below(key)? {
             write(row_key(set, &old), None)?;
         }
-        Ok(())
+        match value {
+            Some(value) => {
+                encode(&mut encoded, value, *revision);
+                write(row_key(set, key), Some(&encoded))?;
+            }
+            None => write(row_key(set, key), None)?,
+        }
     }
+    while let Some(old) = outdated.next()? {
+        write(row_key(set, &old), None)?;
+    }
+    Ok(())
 }
 
 /// The keys of a key set that was cleared, ascending.
 struct Outdated<'a> {
-    store: &'a Tables,
+    view: &'a View,
     set: KeySet,
     found: std::iter::Peekable<std::vec::IntoIter<Record>>,
     from: Option<Bound<Bytes>>,
 }
 
 impl Outdated<'_> {
-    fn new(store: &Tables, set: KeySet, void: bool) -> Outdated<'_> {
+    fn new(view: &View, set: KeySet, void: bool) -> Outdated<'_> {
         let found = Vec::new().into_iter().peekable();
-        Outdated { store, set, found, from: void.then_some(Bound::Unbounded) }
+        Outdated { view, set, found, from: void.then_some(Bound::Unbounded) }
     }
 
     fn peek(&mut self) -> Result<Option<&Record>, BaseError> {
@@ -321,7 +342,7 @@ impl Outdated<'_> {
             && let Some(from) = self.from.take()
         {
             let from = from.as_ref().map(|key| &key[..]);
-            let found = self.store.range(self.set, from, STEP)?;
+            let found = page(self.view, self.set, from, STEP)?;
             self.from = found.last().map(|last| Bound::Excluded(last.key.clone()));
             self.found = found.into_iter().peekable();
         }
@@ -345,6 +366,27 @@ impl Outdated<'_> {
             std::cmp::Ordering::Greater => Ok(None),
         }
     }
+}
+
+/// The first `items_max` records of a key set from a bound on.
+fn page(
+    view: &View,
+    set: KeySet,
+    from: Bound<&[u8]>,
+    items_max: usize,
+) -> Result<Vec<Record>, BaseError> {
+    let from = match from {
+        Bound::Unbounded => Bound::Included(row_key(set, b"")),
+        bound => bound.map(|key| row_key(set, key)),
+    };
+    let until = Bound::Excluded(row_key(KeySet(set.0 + 1), b""));
+    let mut page = Vec::new();
+    for row in view.range((from, until)).take(items_max) {
+        let (key, stored) = row.map_err(storage)?;
+        let (value, revision) = decode(set, &stored)?;
+        page.push(Record { key: Bytes::copy_from_slice(&key[2..]), value, revision });
+    }
+    Ok(page)
 }
 
 fn row_key(set: KeySet, key: &[u8]) -> Vec<u8> {
@@ -375,6 +417,14 @@ fn has_mark(path: &Path) -> bool {
     std::fs::read(path.join("version")).is_ok_and(|it| it.starts_with(b"FJL"))
 }
 
+fn closed() -> BaseError {
+    BaseError::Full("it can not be opened again".to_owned())
+}
+
+fn storage(error: lsm_tree::Error) -> BaseError {
+    outside(error.into())
+}
+
 /// A failure of the library, sorted by what has to be done about it.
 fn outside(error: fjall::Error) -> BaseError {
     match error {
@@ -396,5 +446,58 @@ fn io(error: std::io::Error) -> BaseError {
             BaseError::Full(error.to_string())
         }
         _ => BaseError::Io(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Goal: a sync of the library's holds up no read, for a worker that waits sends no heartbeats.
+    //! Method: the lock that the library has while it syncs is held here, and another thread reads.
+
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use fjall::AbstractTree as _;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn reads_do_not_wait_for_a_sync() {
+        let folder = std::env::temp_dir().join(format!("tandem-view-{}", std::process::id()));
+        let store = Store::open(&folder, 1 << 20).expect("a folder of its own");
+        let revision = Revision { loss_epoch: LossEpoch(0), op: Op(1) };
+        let mut changes = Overlay::new(1);
+        changes.put(KeySet(0), b"deleted", Some(b"1"), revision);
+        changes.put(KeySet(0), b"key", Some(b"2"), revision);
+        store.checkpoint(&changes, &Meta::default()).expect("a checkpoint");
+        let mut changes = Overlay::new(1);
+        changes.put(KeySet(0), b"deleted", None, revision);
+        store.checkpoint(&changes, &Meta::default()).expect("a checkpoint");
+        let (tell, told) = mpsc::channel();
+        let tables = store.tables.read().expect("nobody panicked");
+        let tree = &tables.as_ref().expect("it is open").rows.tree;
+        let known = std::thread::scope(|scope| {
+            let syncing = tree.get_version_history_lock();
+            scope.spawn(|| {
+                let keys = [&b"key"[..], b"deleted", b"missing"];
+                let found = keys.map(|key| store.get(KeySet(0), key).expect("a read"));
+                let page = store.range(KeySet(0), Bound::Unbounded, 9).expect("a page");
+                tell.send((found, page, store.count())).expect("somebody waits");
+            });
+            let known = told.recv_timeout(PATIENCE);
+            drop(syncing);
+            known
+        });
+        let (found, page, count) = known.expect("reads that wait for nobody");
+        let record = |found: &Option<(Value, Revision)>| found.as_ref().map(|it| it.0.to_vec());
+        assert_eq!(found.each_ref().map(record), [Some(b"2".to_vec()), None, None]);
+        let keys: Vec<_> = page.iter().map(|record| &record.key[..]).collect();
+        assert_eq!(keys, [b"key"]);
+        assert!(count >= 2, "{count}");
+        drop(tables);
+        drop(store);
+        std::fs::remove_dir_all(&folder).expect("made above");
     }
 }
