@@ -70,18 +70,12 @@ impl Round {
         };
         let made = TestCluster::start(&plan);
         let client = client(&made);
-        let status = until_whole(&client);
-        let own: Vec<KeySet> = status
-            .sets
-            .iter()
-            .filter(|it| it.configuration.as_ref().is_some_and(|it| it.primary.server == VICTIM))
-            .map(|it| it.set)
-            .collect();
-        let keys = (0..)
-            .map(|number| format!("key-{number}"))
-            .filter(|key| own.contains(&placement::key_set(key.as_bytes(), KEY_SETS)))
-            .take(KEYS)
-            .collect();
+        until_whole(&client);
+        let is_own = |key: &String| {
+            let set = placement::key_set(key.as_bytes(), KEY_SETS);
+            placement::target(set, &[VICTIM, ServerId(2)], 2)[0] == VICTIM
+        };
+        let keys = (0..).map(|number| format!("key-{number}")).filter(is_own).take(KEYS).collect();
         let session = client.session();
         Round { made, client, session, keys, known: BTreeMap::new(), written: 0 }
     }

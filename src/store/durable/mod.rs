@@ -23,6 +23,7 @@ mod layers;
 pub mod log;
 mod overlay;
 pub mod record;
+mod rows;
 pub mod store;
 #[cfg(test)]
 mod tests;

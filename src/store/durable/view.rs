@@ -2,9 +2,9 @@
 //!
 //! `lsm-tree` keeps the list of its tables behind a lock that it holds while it syncs a new list:
 //! half a dozen syncs for every checkpoint and every merge, in which its own `get` waits. A worker
-//! that waits sends no heartbeats, so that on a slow disk each checkpoint would be a failure. A view
-//! is the list as it was when the view was made; tables do not change, and their files stay as long
-//! as a view has them.
+//! that waits sends no heartbeats, so that on a slow disk each checkpoint would be a failure. A
+//! view is the list as it was when the view was made; tables do not change, and their files stay as
+//! long as a view has them.
 //!
 //! The calls are those that the library keeps for itself, public and not documented: the version of
 //! it is pinned for that reason.
