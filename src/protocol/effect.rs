@@ -315,44 +315,18 @@ pub struct Copied {
     pub base: Option<Op>,
 }
 
-/// What machines report for the log; the driver words it.
+/// What machines report for the log; the driver words it. `Unheeded`: the metaserver knows less than
+/// this server, which goes on as if there were none.
 #[derive(Clone, Debug, Eq, PartialEq, Hash)]
 pub enum Note {
-    Opened {
-        set: KeySet,
-        epoch: super::types::Epoch,
-    },
-    Paused {
-        set: KeySet,
-        epoch: super::types::Epoch,
-    },
-    Resigned {
-        set: KeySet,
-        epoch: super::types::Epoch,
-    },
-    Adopted {
-        set: KeySet,
-        epoch: super::types::Epoch,
-        role: &'static str,
-    },
-    RunStarted {
-        set: KeySet,
-        learner: Member,
-    },
-    RunEnded {
-        set: KeySet,
-        learner: Member,
-        complete: bool,
-        copied: Copied,
-    },
-    Misbehaved {
-        peer: Member,
-        reason: &'static str,
-    },
-    /// The metaserver knows less than this server, which goes on as if there were none.
-    Unheeded {
-        reason: RegistrationRefusal,
-    },
+    Opened { set: KeySet, epoch: super::types::Epoch },
+    Paused { set: KeySet, epoch: super::types::Epoch },
+    Resigned { set: KeySet, epoch: super::types::Epoch },
+    Adopted { set: KeySet, epoch: super::types::Epoch, role: &'static str },
+    RunStarted { set: KeySet, learner: Member },
+    RunEnded { set: KeySet, learner: Member, complete: bool, copied: Copied },
+    Misbehaved { peer: Member, reason: &'static str },
+    Unheeded { reason: RegistrationRefusal },
 }
 
 /// What happens to the metaserver.

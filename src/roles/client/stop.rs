@@ -34,7 +34,10 @@ pub(super) fn stop_cluster(context: &Context, accept_loss: bool) -> Result<Exit,
             Err(failure) if failure.exit == Exit::Refused || clock::now() >= until => {
                 return Err(in_the_midst(failure, last.as_ref()));
             }
-            Err(_) => continue,
+            Err(_) => {
+                thread::sleep(POLL);
+                continue;
+            }
         };
         let words = progress(&report);
         if context.format == Format::People && words != shown {

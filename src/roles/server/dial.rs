@@ -1,7 +1,6 @@
-//! Links that a worker dials and keeps: to the metaserver, to its followers, and for bulk copies.
+//! Links that a worker dials and keeps: to the metaserver and to its followers.
 
 use std::cell::Cell;
-use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,13 +9,13 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::Plan;
-use super::accept::{BulkReader, PeerReader};
+use super::accept::PeerReader;
 use super::worker::Driver;
 use crate::identity::{Identity, PartyRole};
 use crate::net::{self, CloseReason, Connection, Endpoint, FrameHandler};
 use crate::protocol::effect::WorkerInput;
-use crate::protocol::message::{Hello, PeerMessage, Purpose};
-use crate::protocol::types::{ClusterId, Incarnation, KeySet, LinkId, Member, WorkerId};
+use crate::protocol::message::{Hello, Purpose};
+use crate::protocol::types::{ClusterId, Incarnation, Member, WorkerId};
 use crate::wire::{self, Frame, VERSION_MAX, VERSION_MIN};
 
 /// Pause before the second attempt, and the longest one; it doubles in between.
@@ -40,56 +39,6 @@ impl Wanted {
     async fn pause(&self, time: Duration) {
         // Either way the caller looks at `ended` next.
         let _ = timeout(time, self.changed.notified()).await;
-    }
-}
-
-/// Bytes that may wait in a bulk connection, and as many on their way; more chunks wait before it.
-/// What a learner has not read yet is what its promises wait behind, and so do its primaries'
-/// clients once it is proposed.
-const BULK_BYTES_MAX: usize = 512 << 10;
-
-/// How long the feeder of a bulk connection rests while the connection is full.
-const BULK_REST: Duration = Duration::from_millis(1);
-
-/// Chunks that are to go over a bulk connection, bounded by what each run may have in flight.
-#[derive(Default)]
-pub struct Bulk {
-    waiting: VecDeque<(KeySet, PeerMessage)>,
-    came: Rc<Notify>,
-}
-
-impl Bulk {
-    pub fn send(&mut self, set: KeySet, message: PeerMessage) {
-        self.waiting.push_back((set, message));
-        self.came.notify_one();
-    }
-}
-
-/// Passes chunks on as fast as the connection takes them, for ever.
-async fn feed_bulk(driver: Driver, link: LinkId, connection: Connection) {
-    loop {
-        let next = driver.with(|_, shell| {
-            let bulk = shell.bulk.get_mut(&link)?;
-            Some((bulk.waiting.pop_front(), bulk.came.clone()))
-        });
-        match next {
-            Some((Some((set, message)), _)) => {
-                while connection.queued_bytes() > BULK_BYTES_MAX {
-                    tokio::time::sleep(BULK_REST).await;
-                }
-                send_chunk(&connection, set, &message);
-            }
-            Some((None, came)) => came.notified().await,
-            None => return,
-        }
-    }
-}
-
-fn send_chunk(connection: &Connection, set: KeySet, message: &PeerMessage) {
-    let sent = connection
-        .send(net::Lane::Set(set), |buffer, limits| wire::encode_peer(buffer, limits, message));
-    if let Err(error) = sent {
-        tracing::debug!(%set, "a copy chunk was not sent: {error}");
     }
 }
 
@@ -211,7 +160,7 @@ pub async fn keep_peer_link(driver: Driver, peer: Member, wanted: Rc<Wanted>) {
     }
 }
 
-async fn dial_peer(driver: &Driver, peer: Member, purpose: Purpose) -> Option<Connection> {
+pub async fn dial_peer(driver: &Driver, peer: Member, purpose: Purpose) -> Option<Connection> {
     let (endpoint, from, worker, view, name) = driver.with(|_, shell| {
         let name = shell.plan().cluster_name.clone();
         (shell.endpoint.clone(), shell.member, shell.worker(), shell.view.clone(), name)
@@ -227,26 +176,6 @@ async fn dial_peer(driver: &Driver, peer: Member, purpose: Purpose) -> Option<Co
             None
         }
     }
-}
-
-/// Keeps a bulk connection beside the link `beside`; when it breaks, the runs on it are over.
-pub async fn keep_bulk_link(driver: Driver, beside: Connection, link: LinkId) {
-    let Some(peer) = beside.hello().to else { return };
-    let connection = dial_peer(&driver, peer, Purpose::Bulk).await;
-    if let Some(connection) = connection {
-        connection.limit_in_flight(BULK_BYTES_MAX);
-        let feeder = feed_bulk(driver.clone(), link, connection.clone());
-        tokio::select! {
-            biased;
-            reason = connection.clone().run(BulkReader::sender()) => {
-                tracing::debug!(%peer, "bulk link ended: {reason}");
-            }
-            // The link beside it is gone.
-            () = feeder => connection.close(CloseReason::Done),
-        }
-    }
-    driver.with(|_, shell| shell.bulk.remove(&link));
-    driver.submit(WorkerInput::BulkDown { link });
 }
 
 /// Reads what the metaserver says.

@@ -9,6 +9,7 @@
 //! worker may exit, or at once when the metaserver will not have it.
 
 mod accept;
+mod bulk;
 mod dial;
 mod disk;
 mod engine;

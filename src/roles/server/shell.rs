@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc as queue;
 use tokio::task::spawn_local;
 
+use super::bulk::{Bulk, keep_bulk_link};
 use super::disk::{self, Told};
 use super::engine::Engine;
 use super::worker::Driver;
@@ -44,7 +45,7 @@ pub struct ServerShell {
     /// Replication links, dialled and accepted.
     pub peers: BTreeMap<LinkId, Connection>,
     /// Bulk connections beside the dialled links.
-    pub bulk: BTreeMap<LinkId, dial::Bulk>,
+    pub bulk: BTreeMap<LinkId, Bulk>,
     pub clients: BTreeMap<LinkId, Connection>,
     pub meta: Option<Connection>,
     /// Followers that links are kept to.
@@ -187,8 +188,8 @@ impl ServerShell {
         };
         let bulk = self.bulk.entry(link).or_insert_with(|| {
             let (driver, beside) = (driver.clone(), connection.clone());
-            spawn_local(dial::keep_bulk_link(driver, beside, link));
-            dial::Bulk::default()
+            spawn_local(keep_bulk_link(driver, beside, link));
+            Bulk::default()
         });
         bulk.send(set, message.clone());
     }
