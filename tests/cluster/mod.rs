@@ -10,6 +10,7 @@ mod cut;
 mod expiry;
 mod flipped;
 mod full;
+mod key_sets;
 mod lifetimes;
 mod loopback;
 mod moves;

@@ -25,7 +25,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use arc_swap::ArcSwap;
 
 use crate::config::{ClusterConfig, Engine};
@@ -55,7 +55,7 @@ const REPLACE_AFTER: Span = Span::from_millis(10_000);
 pub fn run(config: &ClusterConfig) -> Result<()> {
     let credentials = credentials(config)?;
     let (state, (journal, records)) = open_state(&config.meta().state)?;
-    report_differences(config, &records);
+    report_differences(config, &records)?;
     let settings = settings(config, new_cluster()?);
     let (clients, control) = parts(
         config,
@@ -192,17 +192,21 @@ fn settings(config: &ClusterConfig, new_cluster: ClusterId) -> MetaSettings {
 }
 
 /// The durable view is the truth; where the file says otherwise, a person is told.
-fn report_differences(config: &ClusterConfig, records: &[MetaRecord]) {
+///
+/// # Errors
+/// It has another number of key sets, with which no server could do its part.
+fn report_differences(config: &ClusterConfig, records: &[MetaRecord]) -> Result<()> {
     let path = config.path().display();
     for record in records {
         if let MetaRecord::Cluster(row) = record {
-            if row.sets != config.key_sets() {
-                tracing::warn!(
-                    "{path} says key_sets = {}, but the cluster was created with {}, which stays",
-                    config.key_sets(),
-                    row.sets
-                );
-            }
+            ensure!(
+                row.sets == config.key_sets(),
+                "{path} says key_sets = {}, but the cluster was made with {}, which stays: write \
+                 key_sets = {} there",
+                config.key_sets(),
+                row.sets,
+                row.sets
+            );
             if usize::from(row.copies) != config.replicas() {
                 tracing::warn!(
                     "{path} says replicas = {}, but the cluster was created with {}, which stays",
@@ -227,4 +231,5 @@ fn report_differences(config: &ClusterConfig, records: &[MetaRecord]) {
             }
         }
     }
+    Ok(())
 }

@@ -51,6 +51,8 @@ pub struct ServerShell {
     /// Followers that links are kept to.
     pub wanted: BTreeMap<Member, Rc<dial::Wanted>>,
     knows_epoch: bool,
+    /// The process is about to end: nothing is done any more.
+    failed: bool,
 }
 
 impl ServerShell {
@@ -79,6 +81,7 @@ impl ServerShell {
             meta: None,
             wanted: BTreeMap::new(),
             knows_epoch: false,
+            failed: false,
         }
     }
 
@@ -196,6 +199,9 @@ impl ServerShell {
 
     /// The disk tells what it has done; answers the completions.
     pub fn on_told(&mut self, told: Told, machine: &Worker) -> Vec<WorkerInput> {
+        if self.failed {
+            return Vec::new();
+        }
         self.engine.on_told(told, machine).unwrap_or_else(|error| {
             self.fail(error);
             Vec::new()
@@ -204,6 +210,9 @@ impl ServerShell {
 
     /// Nothing may be acknowledged or answered any more: the process has to end.
     fn fail(&mut self, error: anyhow::Error) {
+        if std::mem::replace(&mut self.failed, true) {
+            return;
+        }
         let damage = matches!(error.downcast_ref(), Some(BaseError::Damaged(_)));
         let condemned =
             if damage { disk::condemn(&memory::folder(&self.plan, self.worker)) } else { Ok(()) };
@@ -225,7 +234,19 @@ impl ServerShell {
         }
     }
 
+    /// What a view says of key sets can not be done with another number of them.
+    fn look_at(&mut self, view: &View) {
+        let (ours, theirs) = (usize::from(self.plan.key_sets), view.sets.len());
+        if theirs != 0 && theirs != ours {
+            self.fail(anyhow::anyhow!(
+                "cluster.toml says key_sets = {ours}, but the cluster was made with {theirs}: write \
+                 key_sets = {theirs} there"
+            ));
+        }
+    }
+
     fn on_view(&mut self, view: View) {
+        self.look_at(&view);
         let epoch = view.sets.iter().filter_map(|it| Some(it.configuration.as_ref()?.epoch)).max();
         if let Some(epoch) = epoch.filter(|&epoch| !self.knows_epoch && epoch > Epoch(0)) {
             self.knows_epoch = true;
@@ -237,6 +258,9 @@ impl ServerShell {
 
 impl Shell<Worker> for ServerShell {
     fn perform(&mut self, effect: WorkerEffect, inputs: &mut VecDeque<WorkerInput>) {
+        if self.failed {
+            return;
+        }
         match effect {
             WorkerEffect::Connect { peer, .. } => self.connect(peer),
             WorkerEffect::Disconnect { peer } => self.disconnect(peer),
@@ -268,6 +292,10 @@ impl Shell<Worker> for ServerShell {
                 }
             }
             WorkerEffect::Registered { member, cluster, view } => {
+                self.look_at(&view);
+                if self.failed {
+                    return;
+                }
                 self.member = Some(member);
                 self.engine.become_incarnation(member.incarnation);
                 self.report(Report::Registered { member, cluster, view });

@@ -58,6 +58,11 @@ const REMOVED_SHARE: u64 = 64;
 pub enum DurableError {
     Log(LogError),
     Base(BaseError),
+    /// It was written with more key sets than there are said to be.
+    KeySets {
+        found: KeySet,
+        said: u16,
+    },
 }
 
 impl fmt::Display for DurableError {
@@ -65,6 +70,11 @@ impl fmt::Display for DurableError {
         match self {
             DurableError::Log(error) => error.fmt(f),
             DurableError::Base(error) => error.fmt(f),
+            DurableError::KeySets { found, said } => write!(
+                f,
+                "it holds key set {found}, and cluster.toml says key_sets = {said}: write the \
+                 number that the cluster was made with"
+            ),
         }
     }
 }
@@ -179,11 +189,15 @@ impl DurableEngine {
             dedup_records_max: limits.dedup_records_max,
         };
         for (set, encoded) in meta.sets {
-            let wrong = |what: &str| BaseError::Damaged(format!("its row of key set {set} {what}"));
-            let kept = replay.kept.get_mut(usize::from(set.0));
-            let kept = kept.ok_or_else(|| wrong("is none of this cluster"))?;
-            let decoded = decode_row(&encoded).map_err(|_| wrong("does not decode"))?;
-            let (inheritance, tombstones) = decoded;
+            let wrong = || BaseError::Damaged(format!("its row of key set {set} does not decode"));
+            let (inheritance, tombstones) = decode_row(&encoded).map_err(|_| wrong())?;
+            let Some(kept) = replay.kept.get_mut(usize::from(set.0)) else {
+                // A start with too many key sets may have made rows that say nothing.
+                if inheritance == Kept::default().inheritance(set) && tombstones.is_empty() {
+                    continue;
+                }
+                return Err(DurableError::KeySets { found: set, said: key_sets });
+            };
             *kept = Kept::from_inheritance(inheritance);
             replay.layers.restore_tombstones(set, tombstones);
             replay.layers.rebase(set, kept.committed());
@@ -200,7 +214,7 @@ impl DurableEngine {
             }
             Ok(())
         });
-        if let Some(error @ DurableError::Base(_)) = failure {
+        if let Some(error @ (DurableError::Base(_) | DurableError::KeySets { .. })) = failure {
             return Err(error);
         }
         let log = log?;
@@ -423,7 +437,8 @@ impl Replay {
         if let Some(set) = record.set()
             && usize::from(set.0) >= self.kept.len()
         {
-            return Err(BaseError::Damaged(format!("a record names key set {set}")).into());
+            let said = u16::try_from(self.kept.len()).unwrap_or(u16::MAX);
+            return Err(DurableError::KeySets { found: set, said });
         }
         let sets = &mut self.kept;
         let place = |set: KeySet| usize::from(set.0);
