@@ -22,7 +22,7 @@ pub fn loopback_example(name: &str, servers: u16, base_port: u16) -> String {
 
 [cluster]
 name = "{name}"           # part of every certificate
-key_sets = 256          # fixed once the cluster exists
+key_sets = 64           # fixed once the cluster exists
 replicas = {replicas}            # copies of each key set: one more than failures survived
 min_write_copies = 1    # a key set with fewer copies refuses writes
 engine = "durable"      # on disk before it is acknowledged; "memory": gone with its server

@@ -24,6 +24,10 @@ use crate::protocol::space::Thresholds;
 use crate::protocol::timing::Timing;
 use crate::protocol::types::ServerId;
 
+/// Key sets of a cluster whose file does not say how many: so many that those of a lost server
+/// spread over a dozen others, and so few that writes of one turn share their messages.
+pub const KEY_SETS: u16 = 64;
+
 /// The most key sets that a cluster may have.
 pub const KEY_SETS_MAX: u16 = 4_096;
 

@@ -11,8 +11,8 @@ use super::addresses::{Party, check_parties};
 use super::error::{ConfigError, Source};
 use super::section::Section;
 use super::{
-    CHECKPOINT_LOG, ClusterConfig, Engine, KEY_SETS_MAX, Limits, MetaConfig, ServerConfig,
-    WORKERS_MAX,
+    CHECKPOINT_LOG, ClusterConfig, Engine, KEY_SETS, KEY_SETS_MAX, Limits, MetaConfig,
+    ServerConfig, WORKERS_MAX,
 };
 use crate::protocol::space::Thresholds;
 use crate::protocol::time::Span;
@@ -110,7 +110,7 @@ fn section<'a>(
 
 fn key_sets(cluster: &Section<'_>) -> Result<u16, ConfigError> {
     let count = cluster.number("key_sets", 1, u64::from(KEY_SETS_MAX))?;
-    Ok(count.map_or(256, |count| u16::try_from(count.into_inner()).unwrap_or(KEY_SETS_MAX)))
+    Ok(count.map_or(KEY_SETS, |count| u16::try_from(count.into_inner()).unwrap_or(KEY_SETS_MAX)))
 }
 
 /// `replicas` and `min_write_copies`.

@@ -49,7 +49,7 @@ fn message(piece: &str, replacement: &str) -> String {
 fn a_good_file_says_what_it_says() {
     let config = parse(GOOD).expect("a good file");
     assert_eq!(config.name(), "demo");
-    assert_eq!((config.key_sets(), config.replicas(), config.min_write_copies()), (256, 2, 1));
+    assert_eq!((config.key_sets(), config.replicas(), config.min_write_copies()), (64, 2, 1));
     assert_eq!(config.timing(), Timing::default());
     assert_eq!(config.limits(), Limits { key_bytes_max: 1024, value_bytes_max: 1_048_576 });
     let server = config.server(ServerId(1)).expect("server 1");

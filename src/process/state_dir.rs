@@ -6,6 +6,7 @@
 //!   cluster    the cluster's UUID and the highest epoch that was seen in it
 //!   identity   the server's number, the latest incarnation that it was given, and the oldest
 //!              whose memory any of its workers had then
+//!   workers    into how many workers what is kept here is divided
 //!   spawned    who the metaserver started here last
 //!   reset-seed the secret by which others notice a restart at once; of its owner alone
 //!   server.log what a started server prints; server.log.1 is an older part
@@ -29,6 +30,7 @@ const LOCK: &str = "lock";
 const CLUSTER: &str = "cluster";
 const IDENTITY: &str = "identity";
 const RESET_SEED: &str = "reset-seed";
+const WORKERS: &str = "workers";
 pub(super) const PROCESS: &str = "process";
 pub(super) const SPAWNED: &str = "spawned";
 pub(super) const LOG: &str = "server.log";
@@ -150,6 +152,16 @@ impl StateDir {
         let lines = lines.into_iter().chain([("memory", memory.0)]);
         let text: String = lines.map(|(name, value)| format!("{name} {value}\n")).collect();
         self.write(IDENTITY, &text)
+    }
+
+    /// The number of workers that keep data here, if any ever did.
+    pub fn workers(&self) -> Result<Option<usize>, StateError> {
+        self.read(WORKERS, |text| fields(text, ["workers"])?[0].parse().ok())
+    }
+
+    /// Remembers the number of workers, durably.
+    pub fn store_workers(&self, count: usize) -> Result<(), StateError> {
+        self.write(WORKERS, &format!("workers {count}\n"))
     }
 
     /// The secret of this directory's processes, drawn once: see `net::EndpointOptions`. A file

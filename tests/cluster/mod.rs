@@ -6,11 +6,12 @@
 //! with a deadline (`wait`), never a length of time.
 
 mod backup;
+mod changed_file;
 mod cut;
 mod expiry;
 mod flipped;
 mod full;
-mod key_sets;
+
 mod lifetimes;
 mod loopback;
 mod moves;

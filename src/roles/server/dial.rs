@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use super::Plan;
 use super::accept::PeerReader;
+use super::plan::Plan;
 use super::worker::Driver;
 use crate::identity::{Identity, PartyRole};
 use crate::net::{self, CloseReason, Connection, Endpoint, FrameHandler};

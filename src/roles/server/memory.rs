@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use anyhow::Result;
 use tokio::sync::mpsc as queue;
 
-use super::Plan;
 use super::disk::{self, Disk, Told};
 use super::engine::Engine;
+use super::plan::Plan;
 use crate::config;
 use crate::protocol::inheritance::Inheritance;
 use crate::protocol::types::{Incarnation, WorkerId};

@@ -14,6 +14,7 @@ mod dial;
 mod disk;
 mod engine;
 mod memory;
+mod plan;
 mod shell;
 mod space;
 mod turn;
@@ -25,36 +26,12 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 use tokio::sync::mpsc;
 
-use crate::config::{ClusterConfig, Engine, ServerConfig};
-use crate::identity::Identity;
-use crate::net::Credentials;
+use self::plan::Plan;
+use crate::config::ClusterConfig;
 use crate::process::{KnownCluster, OwnIdentity, StateDir, StateError};
-use crate::protocol::limits::Limits;
-use crate::protocol::message::{Registration, RegistrationRefusal};
-use crate::protocol::timing::Timing;
+use crate::protocol::message::RegistrationRefusal;
 use crate::protocol::types::{ClusterId, Epoch, Incarnation, KeySet, Member, ServerId, WorkerId};
 use crate::protocol::view::View;
-use crate::store::durable::CHECKPOINT_FILES;
-use crate::store::durable::log::is_full;
-
-/// What all workers of a process share, read-only.
-pub(super) struct Plan {
-    pub server: ServerConfig,
-    pub cluster_name: String,
-    pub key_sets: u16,
-    pub engine: Engine,
-    /// Of a durable engine's log.
-    pub log_file_bytes: u64,
-    pub gauge: space::Gauge,
-    pub timing: Timing,
-    pub limits: Limits,
-    pub meta: std::net::SocketAddr,
-    pub meta_identity: Identity,
-    pub credentials: Arc<Credentials>,
-    pub registration: Registration,
-    /// See `EndpointOptions`.
-    pub reset_seed: [u8; 32],
-}
 
 /// Takes what workers tell.
 pub(super) type Reports = mpsc::UnboundedSender<Report>;
@@ -177,8 +154,8 @@ impl Main {
                 known.join(", ")
             );
         };
-        let state = lock(server)?;
-        let plan = Arc::new(plan(config, server, &state, process)?);
+        let state = plan::lock(server)?;
+        let plan = Arc::new(Plan::new(config, server, &state, process)?);
         let workers = Workers::start(&plan, reports, start)?;
         let (found, waiting) = (BTreeMap::new(), server.workers.len());
         Ok(Main { id, state, workers, found, inherits: None, waiting, stopping: false })
@@ -260,61 +237,6 @@ fn past(
         Some(it) => newest.max(Some(it.member.incarnation)),
         None => newest.filter(|&newest| newest == oldest),
     }
-}
-
-/// Takes the state directory; on a full disk with the room that was kept for a start.
-fn lock(server: &ServerConfig) -> Result<StateDir> {
-    match StateDir::lock(&server.state) {
-        Err(StateError::Io { error, .. })
-            if is_full(&error) && disk::release_reserves(&server.state, server.workers.len())? =>
-        {
-            Ok(StateDir::lock(&server.state)?)
-        }
-        locked => Ok(locked?),
-    }
-}
-
-fn plan(
-    config: &ClusterConfig,
-    server: &ServerConfig,
-    state: &StateDir,
-    process: u32,
-) -> Result<Plan> {
-    let known = state.cluster()?;
-    let identity = config.server_identity(server.id);
-    let files = config.credential_files(&identity);
-    let credentials = Credentials::load(&config.ca_file(), &files.certificate, &files.key)?;
-    let limits = Limits {
-        key_bytes_max: config.limits().key_bytes_max,
-        value_bytes_max: config.limits().value_bytes_max,
-        min_write_copies: u16::try_from(config.min_write_copies()).unwrap_or(u16::MAX),
-        ..Limits::default()
-    };
-    let registration = Registration {
-        server: server.id,
-        workers: server.advertise.clone(),
-        cluster: known.map(|it| it.cluster),
-        highest_epoch: known.map_or(Epoch(0), |it| it.highest_epoch),
-        inherits: None,
-        process,
-    };
-    let gauge = space::Gauge::new(config, server);
-    let file_bytes = u64::from(config.checkpoint_log()) / CHECKPOINT_FILES;
-    Ok(Plan {
-        server: server.clone(),
-        cluster_name: config.name().to_owned(),
-        key_sets: config.key_sets(),
-        engine: config.engine(),
-        log_file_bytes: gauge.log_file_bytes(file_bytes),
-        gauge,
-        timing: config.timing(),
-        limits,
-        meta: config.meta().advertise,
-        meta_identity: config.meta_identity(),
-        credentials: Arc::new(credentials),
-        registration,
-        reset_seed: state.reset_seed()?,
-    })
 }
 
 /// What to tell a person whose server the metaserver will not have.

@@ -12,8 +12,9 @@ use tokio::task::spawn_local;
 use super::bulk::{Bulk, keep_bulk_link};
 use super::disk::{self, Told};
 use super::engine::Engine;
+use super::plan::Plan;
 use super::worker::Driver;
-use super::{Plan, Report, Reports, dial, memory};
+use super::{Report, Reports, dial, memory};
 use crate::driver::Shell;
 use crate::net::{self, CloseReason, Connection, Endpoint};
 use crate::protocol::effect::{Copied, Lane, Note, Ticket, WorkerEffect, WorkerInput};
@@ -239,8 +240,8 @@ impl ServerShell {
         let (ours, theirs) = (usize::from(self.plan.key_sets), view.sets.len());
         if theirs != 0 && theirs != ours {
             self.fail(anyhow::anyhow!(
-                "cluster.toml says key_sets = {ours}, but the cluster was made with {theirs}: write \
-                 key_sets = {theirs} there"
+                "cluster.toml says key_sets = {ours}, but the cluster was made with {theirs}: \
+                 write key_sets = {theirs} there"
             ));
         }
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::Plan;
+use super::plan::Plan;
 use super::worker::Driver;
 use crate::config::Engine;
 use crate::protocol::effect::WorkerInput;

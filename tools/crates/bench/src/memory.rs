@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::json;
+use tandem::config::KEY_SETS;
 use tandem_local::Plan;
 
 use crate::Ground;
@@ -30,7 +31,7 @@ pub struct Options {
     /// Bytes of a value.
     #[arg(long, default_value_t = 100)]
     value: usize,
-    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, default_value_t = KEY_SETS, value_parser = clap::value_parser!(u16).range(1..))]
     key_sets: u16,
 }
 

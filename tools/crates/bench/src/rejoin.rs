@@ -7,6 +7,7 @@ use clap::Args;
 use serde_json::json;
 use tandem::client::{Operation, block_on};
 use tandem::clock;
+use tandem::config::KEY_SETS;
 use tandem::protocol::meta::{ServerStatus, Status};
 use tandem::protocol::placement;
 use tandem::protocol::time::{Span, Time};
@@ -40,7 +41,7 @@ pub struct Options {
     /// Bytes of a value.
     #[arg(long, default_value_t = 100)]
     value: usize,
-    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, default_value_t = KEY_SETS, value_parser = clap::value_parser!(u16).range(1..))]
     key_sets: u16,
     /// How long the server is away.
     #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]

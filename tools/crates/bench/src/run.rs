@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use serde_json::json;
+use tandem::config::KEY_SETS;
 use tandem_local::Plan;
 
 use crate::load::{self, Choice, Found, Kind, Mix, Pace, Work};
@@ -55,7 +56,7 @@ pub struct Options {
     servers: u16,
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
     replicas: u16,
-    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, default_value_t = KEY_SETS, value_parser = clap::value_parser!(u16).range(1..))]
     key_sets: u16,
     /// Workers (threads) of each server.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]

@@ -1,6 +1,7 @@
 //! What measurements that do something to a cluster again and again have in common.
 
 use clap::Args;
+use tandem::config::KEY_SETS;
 use tandem_local::Plan;
 
 /// How often, and in what cluster.
@@ -9,7 +10,7 @@ pub struct Series {
     /// How often it is done; unless said, as often as the figures need to settle.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     rounds: Option<u16>,
-    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, default_value_t = KEY_SETS, value_parser = clap::value_parser!(u16).range(1..))]
     pub key_sets: u16,
 }
 

@@ -15,6 +15,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
+use tandem::config::KEY_SETS;
 use tandem_local::Plan;
 
 use crate::load::{Choice, Found, Pace, Work};
@@ -83,7 +84,7 @@ pub struct Options {
     value: usize,
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
     keys: u64,
-    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, default_value_t = KEY_SETS, value_parser = clap::value_parser!(u16).range(1..))]
     key_sets: u16,
     /// Where the picture (SVG) of the rows beside the peers goes; unless said, beside the folder
     /// of the processes' files.

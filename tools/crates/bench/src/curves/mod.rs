@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
+use tandem::config::KEY_SETS;
 use tandem_local::Plan;
 
 use crate::load::{Choice, Pace, Work};
@@ -36,7 +37,7 @@ const FILL_PER_S_MIN: u64 = 5_000;
 /// Measures throughput and memory against keys, value size, key sets, connections, servers and
 /// replicas, one at a time, on this machine: a table, and a picture of curves.
 ///
-/// Unless it is on the axis: 100,000 keys, values of 100 bytes, 256 key sets, 50 sessions with 16
+/// Unless it is on the axis: 100,000 keys, values of 100 bytes, 64 key sets, 50 sessions with 16
 /// operations in flight each that share one client, three servers, two copies. Along the axis of
 /// connections every session has a connection to each server of its own, and one operation in
 /// flight.
@@ -138,7 +139,7 @@ struct Setting {
 impl Setting {
     fn of(axis: Axis, at: u64) -> Setting {
         let mut setting = Setting {
-            plan: Plan { name: "bench".to_owned(), key_sets: 256, ..Plan::default() },
+            plan: Plan { name: "bench".to_owned(), key_sets: KEY_SETS, ..Plan::default() },
             keys: KEYS,
             value_bytes: VALUE_BYTES,
             shape: SHAPE,

@@ -1,11 +1,11 @@
-//! `key_sets` in `cluster.toml` is changed after the cluster was made.
+//! `key_sets`, a server's number of workers or the engine is changed after the cluster was made.
 //!
-//! Goal: the number is fixed. No process starts with another one, each says which is right, and
-//! nothing is lost: with the right one again, everything acknowledged is there.
-//! Method: a cluster of both engines whose file says less, then more, than it was made with; each
-//! role is started with it, and ends by itself.
+//! Goal: no process starts with what can not be, each says what is right, and nothing is lost:
+//! with the right file again, everything acknowledged is there.
+//! Method: clusters whose file says less, then more, than they were made with; each role is
+//! started with it, and ends by itself.
 
-use tandem::client::block_on;
+use tandem::client::{Session, block_on};
 use tandem::protocol::types::ServerId;
 use tandem_local::{Plan, Role};
 
@@ -31,9 +31,8 @@ fn write_count(made: &TestCluster, count: u16) {
     std::fs::write(path, changed.join("\n") + "\n").expect("the file can be written");
 }
 
-/// The process of `role` ends by itself, with failure, and its last words name `count` and the
-/// remedy.
-fn refuses(made: &mut TestCluster, role: Role, count: u16) {
+/// The process of `role` ends by itself, with failure; its last words.
+fn last_words(made: &mut TestCluster, role: Role) -> String {
     let log = match role {
         Role::Server(server) => format!("server-{}.log", server.0),
         _ => "meta.log".to_owned(),
@@ -46,8 +45,27 @@ fn refuses(made: &mut TestCluster, role: Role, count: u16) {
     let text = std::fs::read_to_string(path).expect("its log");
     let last = text.lines().last().expect("last words");
     assert_eq!(status.code(), Some(3), "{last}");
+    last.to_owned()
+}
+
+/// It ends, and names `count` and the remedy.
+fn refuses(made: &mut TestCluster, role: Role, count: u16) {
+    let last = last_words(made, role);
     assert!(last.contains(&format!("says key_sets = {count}")), "{last}");
     assert!(last.contains("the cluster was made with"), "{last}");
+}
+
+fn fill(session: &Session) {
+    for number in 0..KEYS {
+        block_on(session.put(format!("key-{number}"), "value")).expect("a write is done");
+    }
+}
+
+fn is_filled(session: &Session) {
+    for number in 0..KEYS {
+        let read = block_on(session.get(format!("key-{number}"))).expect("a read");
+        assert!(read.item.is_some(), "key {number} is gone");
+    }
 }
 
 fn is_kept(durable: bool) {
@@ -57,9 +75,7 @@ fn is_kept(durable: bool) {
     let client = client(&made);
     until_whole(&client);
     let session = client.session();
-    for number in 0..KEYS {
-        block_on(session.put(format!("key-{number}"), "value")).expect("a write is done");
-    }
+    fill(&session);
     for count in [5, 40] {
         write_count(&made, count);
         // One that comes back to a cluster that runs.
@@ -86,10 +102,7 @@ fn is_kept(durable: bool) {
         made.cluster.start_all().expect("the binary starts");
         until_whole(&client);
     }
-    for number in 0..KEYS {
-        let read = block_on(session.get(format!("key-{number}"))).expect("a read");
-        assert!(read.item.is_some(), "key {number} is gone");
-    }
+    is_filled(&session);
 }
 
 #[test]
@@ -100,4 +113,37 @@ fn no_server_on_disks_starts_with_another_number() {
 #[test]
 fn no_server_in_memory_starts_with_another_number() {
     is_kept(false);
+}
+
+#[test]
+fn no_server_on_disks_starts_with_other_workers_or_in_memory() {
+    let plan = Plan { durable: true, spawn: false, servers: 2, workers: 2, ..Plan::default() };
+    let mut made = TestCluster::start(&plan);
+    let client = client(&made);
+    until_whole(&client);
+    let session = client.session();
+    fill(&session);
+    made.cluster.kill_all().expect("running processes");
+    let path = made.cluster.config().path().to_owned();
+    let right = std::fs::read_to_string(&path).expect("the cluster's file");
+    let one_worker = |line: &str| match line.split_once(", ") {
+        Some((first, _)) if line.starts_with("workers") => format!("{first}]"),
+        _ => line.to_owned(),
+    };
+    let one_worker: String = right.lines().map(|line| one_worker(line) + "\n").collect();
+    let in_memory = right.replace("\"durable\"", "\"memory\"");
+    let wrong = [(one_worker, "lists 1 in `workers`"), (in_memory, "says engine = \"memory\"")];
+    for (text, named) in wrong {
+        assert_ne!(text, right);
+        std::fs::write(&path, text).expect("the file can be written");
+        for server in [1, 2].map(ServerId) {
+            made.cluster.start_server(server).expect("the binary starts");
+            let last = last_words(&mut made, Role::Server(server));
+            assert!(last.contains(named) && last.contains("copied anew"), "{last}");
+        }
+    }
+    std::fs::write(&path, right).expect("the file can be written");
+    made.cluster.start_all().expect("the binary starts");
+    until_whole(&client);
+    is_filled(&session);
 }
