@@ -315,8 +315,8 @@ pub struct Copied {
     pub base: Option<Op>,
 }
 
-/// What machines report for the log; the driver words it. `Unheeded`: the metaserver knows less than
-/// this server, which goes on as if there were none.
+/// What machines report for the log; the driver words it. `Unheeded`: the metaserver knows less
+/// than this server, which goes on as if there were none.
 #[derive(Clone, Debug, Eq, PartialEq, Hash)]
 pub enum Note {
     Opened { set: KeySet, epoch: super::types::Epoch },
