@@ -22,9 +22,9 @@
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Mutex, PoisonError, RwLock};
 
-use fjall::{AbstractTree as _, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use fjall::{AbstractTree as _, Database, Keyspace, KeyspaceCreateOptions, PersistMode, SeqNo};
 use serde::{Deserialize, Serialize};
 
 use super::base::{Base, BaseError, Meta};
@@ -56,10 +56,14 @@ pub struct Store {
     /// What reads look at: never locked for long but while the store is opened anew. None = it
     /// could not be, for there was no room. It goes before the tables whose files it keeps.
     view: RwLock<Option<View>>,
+    /// Held while the view is replaced, so that no older one comes after a newer.
+    viewing: Mutex<()>,
     /// Where checkpoints go, and the merges that follow them; none as above.
     tables: RwLock<Option<Tables>>,
-    /// Tables were dropped whose files are still there.
-    drops: AtomicBool,
+    /// Held while tables are merged.
+    merging: Mutex<()>,
+    /// Somebody waits to merge them: who comes meanwhile need not.
+    merge_waits: AtomicBool,
 }
 
 /// The library's store.
@@ -77,8 +81,15 @@ impl Store {
     pub fn open(path: &Path, cache_bytes: u64) -> Result<Store, BaseError> {
         let (tables, view) = Tables::open(path, cache_bytes)?;
         let (tables, view) = (RwLock::new(Some(tables)), RwLock::new(Some(view)));
-        let drops = AtomicBool::new(false);
-        Ok(Store { path: path.to_path_buf(), cache_bytes, view, tables, drops })
+        Ok(Store {
+            path: path.to_path_buf(),
+            cache_bytes,
+            view,
+            viewing: Mutex::new(()),
+            tables,
+            merging: Mutex::new(()),
+            merge_waits: AtomicBool::new(false),
+        })
     }
 
     /// Bytes on the disk.
@@ -101,27 +112,27 @@ impl Store {
         view.as_ref().map_or_else(|| Err(closed()), act)
     }
 
-    /// Reads see from here on what is in the tables now.
+    /// Reads see from here on what is in the tables now, and what is in none goes.
     fn refresh(&self) -> Result<(), BaseError> {
+        let _viewing = self.viewing.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = self.with(Tables::view)?;
         let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
         let outdated = view.replace(fresh);
         drop(view);
-        // Files may go with it.
         drop(outdated);
-        Ok(())
+        self.with(Tables::forget_earlier)
     }
 
     /// Closes the store and opens it again; reads wait. A view of before would remove files, by
     /// names that the new tables may have again.
     fn reopen(&self) -> Result<(), BaseError> {
+        let _viewing = self.viewing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
         drop(view.take());
         let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
         drop(tables.take());
         let (opened, seen) = Tables::open(&self.path, self.cache_bytes)?;
         (*tables, *view) = (Some(opened), Some(seen));
-        self.drops.store(false, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -159,13 +170,9 @@ impl Base for Store {
                 self.with(Tables::persist)?;
             }
         }
-        let before = self.bytes();
         let void = changes.sets().filter(|(_, changes)| changes.void).map(|(set, _)| set);
         let written = self.with(|tables| {
             void.into_iter().try_for_each(|set| tables.drop_tables(set))?;
-            if tables.rows.disk_space() < before {
-                self.drops.store(true, Ordering::Relaxed);
-            }
             tables.checkpoint(changes, meta)
         });
         match written {
@@ -183,20 +190,21 @@ impl Base for Store {
     }
 
     fn reclaim(&self) -> Result<(), BaseError> {
+        if self.merge_waits.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let _merging = self.merging.lock().unwrap_or_else(PoisonError::into_inner);
+        self.merge_waits.store(false, Ordering::Release);
         let free = files::usage(&self.path).map(|it| it.capacity.saturating_sub(it.used));
         let free = free.map_err(io)?;
-        if free >= self.bytes() {
-            match self.with(|tables| tables.rows.major_compact().map_err(outside)) {
-                // Somebody else took the room; what was there before still is.
-                Err(BaseError::Full(_)) => return self.reopen(),
-                merged => merged?,
-            }
+        if free < self.bytes() {
+            return Ok(());
         }
-        if self.drops.load(Ordering::Relaxed) {
-            // Files of dropped tables go when nobody can look at an earlier version.
-            return self.reopen();
+        match self.with(|tables| tables.rows.major_compact().map_err(outside)) {
+            // Somebody else took the room; what was there before still is.
+            Err(BaseError::Full(_)) => self.reopen(),
+            merged => merged.and_then(|()| self.refresh()),
         }
-        self.refresh()
     }
 }
 
@@ -224,6 +232,14 @@ impl Tables {
     /// An ingestion does not look whether an earlier write or merge failed; this does.
     fn persist(&self) -> Result<(), BaseError> {
         self.database.persist(PersistMode::SyncData).map_err(|error| self.cause(error))
+    }
+
+    /// Lets go of the lists of tables before the latest, and of the files that only they name.
+    /// The library keeps them for its snapshots, of which there are none here, and looks for what
+    /// it could let go of only as it writes.
+    fn forget_earlier(&self) -> Result<(), BaseError> {
+        let mut lists = self.rows.tree.get_version_history_lock();
+        lists.maintenance(self.rows.path(), SeqNo::MAX).map_err(storage)
     }
 
     fn meta(&self) -> Result<Meta, BaseError> {
@@ -329,8 +345,10 @@ fn io(error: std::io::Error) -> BaseError {
 
 #[cfg(test)]
 mod tests {
-    //! Goal: a sync of the library's holds up no read, for a worker that waits sends no heartbeats.
-    //! Method: the lock that the library has while it syncs is held here, and another thread reads.
+    //! Goal: a sync of the library's holds up no read, for a worker that waits sends no heartbeats;
+    //! what a checkpoint wrote is seen from then on.
+    //! Method: the lock that the library has while it syncs is held here, and another thread reads;
+    //! checkpoints are written and read while others merge.
 
     use std::sync::mpsc;
     use std::time::Duration;
@@ -376,6 +394,37 @@ mod tests {
         assert_eq!(keys, [b"key"]);
         assert!(count >= 2, "{count}");
         drop(tables);
+        drop(store);
+        std::fs::remove_dir_all(&folder).expect("made above");
+    }
+    #[test]
+    fn a_checkpoint_is_seen_once_it_is_written_whoever_merges() {
+        let folder = std::env::temp_dir().join(format!("tandem-seen-{}", std::process::id()));
+        let store = Store::open(&folder, 1 << 20).expect("a folder of its own");
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !over.load(Ordering::Relaxed) {
+                        store.reclaim().expect("there is room");
+                        store.refresh().expect("it is open");
+                    }
+                });
+            }
+            for number in 1..=100_u64 {
+                let mut changes = Overlay::new(1);
+                let revision = Revision { loss_epoch: LossEpoch(0), op: Op(number) };
+                changes.put(KeySet(0), b"key", Some(&number.to_be_bytes()), revision);
+                let written = store.checkpoint(&changes, &Meta::default());
+                let read = store.get(KeySet(0), b"key");
+                let seen = read.map(|it| it.map(|(_, revision)| revision));
+                if written.is_err() || !matches!(seen, Ok(Some(it)) if it == revision) {
+                    over.store(true, Ordering::Relaxed);
+                    panic!("{written:?}, and then {seen:?} instead of {revision:?}");
+                }
+            }
+            over.store(true, Ordering::Relaxed);
+        });
         drop(store);
         std::fs::remove_dir_all(&folder).expect("made above");
     }
