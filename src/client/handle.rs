@@ -4,29 +4,23 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
 use bytes::Bytes;
-use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::sync::oneshot;
 
 use super::answers::{CasAnswer, Count, Deleted, Read, Subject, Write};
 use super::asks::AskError;
 use super::error::Result;
-use super::mailbox::{Command, Mailbox, Reader};
-use super::options::{CONNECTIONS_MAX, ClientOptions, ConnectError};
+use super::mailbox::{Command, Mailbox};
 use super::pipeline::{Batch, Pipeline};
 use super::pool::SessionSlot;
-use super::quic::QuicTransport;
 use super::scan::{Scan, ScanOptions};
-use super::shell::{SLOTS_MAX, Shell};
+use super::shell::SLOTS_MAX;
 use super::snapshot::Snapshot;
-use super::transport::{Events, Transport};
 use crate::clock;
-use crate::net::Credentials;
 use crate::protocol::message::{Answer, Expect, MetaAnswer, MetaRequest, Operation};
 use crate::protocol::session::{NotDone, Outcome, SessionSettings};
 use crate::protocol::time::{Span, Time};
@@ -36,17 +30,17 @@ use crate::protocol::view::View;
 /// A connection to a cluster. Clones share it; it closes when the last handle is dropped.
 #[derive(Clone)]
 pub struct Client {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 /// What all handles of a client share.
-struct Shared {
-    mailbox: Arc<Mailbox>,
+pub(super) struct Shared {
+    pub(super) mailbox: Arc<Mailbox>,
     /// Drawn at random: the upper part of all session ids, so that no two clients share one.
-    origin: u128,
-    sessions: AtomicU32,
-    timeout: Span,
-    outstanding_max: usize,
+    pub(super) origin: u128,
+    pub(super) sessions: AtomicU32,
+    pub(super) timeout: Span,
+    pub(super) outstanding_max: usize,
 }
 
 impl Drop for Shared {
@@ -56,112 +50,6 @@ impl Drop for Shared {
 }
 
 impl Client {
-    /// Starts a client. Nobody is dialled yet: operations find their way themselves.
-    ///
-    /// # Errors
-    /// The options or the credentials can not be used, or this machine refuses a thread or a
-    /// socket.
-    pub fn connect(options: ClientOptions) -> std::result::Result<Client, ConnectError> {
-        let ClientOptions { authority, certificate, key, limits, .. } = options.clone();
-        let credentials = Credentials::load(&authority, &certificate, &key)
-            .map_err(|error| ConnectError::NotStarted { reason: error.to_string() })?;
-        Client::start(&options, move |events| {
-            Ok(QuicTransport::new(Arc::new(credentials), limits, events))
-        })
-    }
-
-    /// Starts a client's thread with the transport that `transport` makes on it.
-    ///
-    /// # Errors
-    /// The options can not be used, the thread or its runtime can not be started, or `transport`
-    /// fails.
-    pub fn start<T: Transport>(
-        options: &ClientOptions,
-        transport: impl FnOnce(Events) -> std::result::Result<T, String> + Send + 'static,
-    ) -> std::result::Result<Client, ConnectError> {
-        let not_started = |reason: String| ConnectError::NotStarted { reason };
-        let mut random = [0; 16];
-        getrandom(&mut random, GetRandomFlags::empty())
-            .map_err(|error| not_started(format!("no random numbers: {error}")))?;
-        let random = u128::from_ne_bytes(random);
-        let (client, inbox) = Client::new(options, random)?;
-        let (started, outcome) = mpsc::channel();
-        let options = options.clone();
-        let body = move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let runtime = match runtime {
-                Ok(runtime) => runtime,
-                Err(error) => {
-                    // The starter waits for these words.
-                    let _ = started.send(Err(error.to_string()));
-                    return;
-                }
-            };
-            let events = Events::default();
-            tokio::task::LocalSet::new().block_on(&runtime, async move {
-                match transport(events.clone()) {
-                    Ok(transport) => {
-                        let _ = started.send(Ok(()));
-                        serve(&options, random, transport, events, inbox).await;
-                    }
-                    Err(reason) => {
-                        let _ = started.send(Err(reason));
-                    }
-                }
-            });
-        };
-        thread::Builder::new()
-            .name("tandem-client".to_owned())
-            .spawn(body)
-            .map_err(|error| not_started(format!("no thread: {error}")))?;
-        outcome
-            .recv()
-            .map_err(|_| not_started("its thread ended".to_owned()))?
-            .map_err(not_started)?;
-        Ok(client)
-    }
-
-    /// Test builds only: a client whose loop is the future, for the caller's `LocalSet`; `random`
-    /// stands for what it would draw. Whoever drops that `LocalSet` kills the client.
-    ///
-    /// # Errors
-    /// The options or the credentials can not be used.
-    #[cfg(feature = "hooks")]
-    pub fn connect_here(
-        options: ClientOptions,
-        random: u128,
-    ) -> std::result::Result<(Client, impl Future<Output = ()>), ConnectError> {
-        let ClientOptions { authority, certificate, key, limits, .. } = options.clone();
-        let credentials = Credentials::load(&authority, &certificate, &key)
-            .map_err(|error| ConnectError::NotStarted { reason: error.to_string() })?;
-        let (client, inbox) = Client::new(&options, random)?;
-        let events = Events::default();
-        let transport = QuicTransport::new(Arc::new(credentials), limits, events.clone());
-        let body = async move { serve(&options, random, transport, events, inbox).await };
-        Ok((client, body))
-    }
-
-    /// A client, and what its loop reads.
-    fn new(
-        options: &ClientOptions,
-        random: u128,
-    ) -> std::result::Result<(Client, Reader), ConnectError> {
-        let asked = options.connections;
-        if !(1..=CONNECTIONS_MAX).contains(&asked) {
-            return Err(ConnectError::Connections { asked });
-        }
-        let mailbox = Arc::new(Mailbox::default());
-        let inbox = Reader(mailbox.clone());
-        let shared = Shared {
-            mailbox,
-            origin: random >> 32 << 32,
-            sessions: AtomicU32::new(0),
-            timeout: options.timeout.into(),
-            outstanding_max: options.outstanding_max,
-        };
-        Ok((Client { shared: Arc::new(shared) }, inbox))
-    }
-
     /// A new session.
     ///
     /// # Panics
@@ -217,18 +105,6 @@ impl Client {
         // An error says the same: the loop has ended.
         let _ = closed.await;
     }
-}
-
-/// Runs a client's loop until the client is closed.
-async fn serve<T: Transport>(
-    options: &ClientOptions,
-    random: u128,
-    transport: T,
-    events: Events,
-    inbox: Reader,
-) {
-    let shell = Shell::new(transport, options, random as usize);
-    shell.run(&inbox.0, &events, clock::now).await;
 }
 
 /// The deadline of something that may last for `timeout`.

@@ -48,6 +48,21 @@ pub(super) enum Command {
     },
 }
 
+impl Command {
+    /// How many operations it begins.
+    pub(super) fn operations(&self) -> usize {
+        match self {
+            Command::Submit { .. } => 1,
+            Command::Begin { batch, .. } => batch.len(),
+            Command::Open { .. }
+            | Command::Close { .. }
+            | Command::Ask { .. }
+            | Command::View { .. }
+            | Command::Stop { .. } => 0,
+        }
+    }
+}
+
 /// A view, or why none was found.
 pub(super) type ViewReply = oneshot::Sender<Result<View, String>>;
 

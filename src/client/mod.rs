@@ -49,6 +49,7 @@ mod quic;
 mod scan;
 mod shell;
 mod snapshot;
+mod start;
 #[cfg(test)]
 mod tests;
 mod transport;

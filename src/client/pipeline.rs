@@ -152,6 +152,10 @@ pub(super) struct Batch {
 }
 
 impl Batch {
+    pub(super) fn len(&self) -> usize {
+        self.operations.len()
+    }
+
     pub(super) fn open(mut self) -> (Arc<Landing>, Vec<(u64, Operation)>) {
         (self.landing.clone(), std::mem::take(&mut self.operations))
     }

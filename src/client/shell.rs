@@ -6,10 +6,11 @@
 //!   network ----Event-----> Events ---+   (all that came)  +--> Transport
 //! ```
 //!
-//! One turn takes everything that gathered since the last one, so that the requests of many
+//! One turn takes what gathered since the last one, up to a limit, so that the requests of many
 //! tasks leave in one write. An answer finds its session by the request's number, which holds
 //! the session's slot and the attempt.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
@@ -42,6 +43,9 @@ struct Hosted {
     machine: Session,
     debts: Debts,
 }
+
+/// Operations begun in one turn, about; then what they send leaves, before the next are begun.
+const TURN_OPERATIONS_MAX: usize = 256;
 
 /// The state of the loop.
 pub(super) struct Shell<T: Transport> {
@@ -108,26 +112,36 @@ impl<T: Transport> Shell<T> {
     /// Time is read once for all that gathered: it serves to end what is overdue, and an answer
     /// that came is taken before that.
     pub(super) async fn run(mut self, mailbox: &Mailbox, events: &Events, now: fn() -> Time) {
-        let (mut commands, mut reported) = (Vec::new(), Vec::new());
+        let (mut posted, mut reported) = (Vec::new(), Vec::new());
+        let mut commands = VecDeque::new();
         loop {
-            mailbox.take(&mut commands);
+            mailbox.take(&mut posted);
+            commands.extend(posted.drain(..));
             events.take(&mut reported);
             let turn = now();
             for event in reported.drain(..) {
                 self.note_failure(mailbox, &event);
                 self.on_event(turn, event);
             }
-            for command in commands.drain(..) {
+            let mut operations = 0;
+            while operations < TURN_OPERATIONS_MAX
+                && let Some(command) = commands.pop_front()
+            {
                 if let Command::Stop { done } = command {
                     self.transport.shutdown().await;
                     // Nobody may be waiting any more.
                     let _ = done.map(|done| done.send(()));
                     return;
                 }
+                operations += command.operations();
                 self.on_command(turn, command);
             }
             self.on_time(turn);
             self.pipes.land();
+            if !commands.is_empty() {
+                tokio::task::yield_now().await;
+                continue;
+            }
             tokio::select! {
                 biased;
                 () = mailbox.notify.notified() => {}
@@ -260,7 +274,9 @@ impl<T: Transport> Shell<T> {
 
     fn on_view(&mut self, now: Time, view: View) {
         self.finder.on_view();
-        if self.view.sets.is_empty() || view.covers(&self.view) {
+        if *self.view == view {
+            // Nothing new, which sessions that share it see at a glance.
+        } else if self.view.sets.is_empty() || view.covers(&self.view) {
             self.view = Rc::new(view);
         } else {
             Rc::make_mut(&mut self.view).merge(&view.as_update());

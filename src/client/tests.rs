@@ -21,6 +21,8 @@ use crate::protocol::types::{
 use crate::protocol::view::{ServerEntry, SetEntry, SetState, View};
 use crate::wire;
 
+mod local;
+
 const S1: Member = Member { server: ServerId(1), incarnation: Incarnation(1) };
 const SETS: u16 = 4;
 const LOSS: LossEpoch = LossEpoch(0);
@@ -31,6 +33,8 @@ struct State {
     records: BTreeMap<Bytes, (Bytes, Revision)>,
     op: u64,
     dials: Vec<PartyRole>,
+    /// Requests that came.
+    requests: usize,
     /// Which link carried each write, by session.
     carried: Vec<(SessionId, LinkId)>,
     origins: Vec<Origin>,
@@ -174,6 +178,7 @@ impl Transport for TinyTransport {
 
     fn send(&mut self, link: LinkId, id: u64, request: &Request) {
         let mut state = self.cluster.state();
+        state.requests += 1;
         if state.silent {
             return;
         }

@@ -29,6 +29,10 @@ const INITIAL_RTT: Duration = Duration::from_millis(10);
 /// How long an acknowledgement may wait. QUIC's own 25 ms would be part of every retransmission.
 const ACK_DELAY_MAX: Duration = Duration::from_millis(2);
 
+/// So many packets are acknowledged together, if none was lost: an acknowledgement that waits a
+/// little leaves with the answers to what it acknowledges, instead of in a packet of its own.
+const ACK_EVERY: VarInt = VarInt::from_u32(10);
+
 /// What one stream may have under way: the product of delay and bandwidth, and some.
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 
@@ -55,6 +59,7 @@ const SOCKET_BUFFER_BYTES_MIN: usize = 1 << 20;
 pub(super) fn config(options: &EndpointOptions, streams: u32) -> Arc<TransportConfig> {
     let mut acks = AckFrequencyConfig::default();
     acks.max_ack_delay(Some(ACK_DELAY_MAX));
+    acks.ack_eliciting_threshold(ACK_EVERY);
     let mut packets = MtuDiscoveryConfig::default();
     packets.upper_bound(PACKET_BYTES_MAX);
     let mut config = TransportConfig::default();

@@ -133,6 +133,11 @@ impl Roads {
         up.map(|(&worker, _)| worker)
     }
 
+    /// Whether `view` is what is known already.
+    pub(super) fn knows(&self, view: &Rc<View>) -> bool {
+        self.view == *view
+    }
+
     /// Takes in a view; whether it was news.
     pub(super) fn learn(&mut self, view: Rc<View>) -> bool {
         self.found.clear();

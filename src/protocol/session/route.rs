@@ -177,13 +177,16 @@ impl Session {
     }
 
     pub(super) fn on_view(&mut self, now: Time, view: Rc<View>, host: &mut impl SessionHost) {
+        // Where many calls wait long, many views come that say nothing new: nothing moves then.
+        let known = self.roads.knows(&view);
         let changed = self.roads.learn(view);
         if changed {
             self.fetch.asked = 0;
         }
         self.refuse_lost(host);
         let waiting = self.calls_where(|phase| match phase {
-            Phase::NoPrimary | Phase::Dialling { .. } | Phase::Sent { .. } => true,
+            Phase::NoPrimary => true,
+            Phase::Dialling { .. } | Phase::Sent { .. } => !known,
             Phase::BackingOff { from } => from.is_some() && changed,
         });
         self.reroute(now, waiting, host);

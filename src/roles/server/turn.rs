@@ -20,43 +20,66 @@ const WRITES_MAX: usize = 8;
 /// The inputs of a turn.
 #[derive(Default)]
 pub struct Turn {
-    inputs: Vec<WorkerInput>,
+    /// As they came; none once it was handed over.
+    inputs: Vec<Option<WorkerInput>>,
+    /// The order in which they are handed over.
+    places: Vec<Place>,
+}
+
+/// Where an input stands in the order of its turn.
+///
+/// The inputs of each key set are brought together and keep their order. What is of no key set
+/// stays where it is, and nothing passes it: it is a row of its own.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd)]
+struct Place {
+    row: u32,
+    set: Option<KeySet>,
+    index: u32,
 }
 
 impl Turn {
     pub fn push(&mut self, input: WorkerInput) {
-        self.inputs.push(input);
+        self.inputs.push(Some(input));
     }
 
     /// Hands everything to the driver.
     pub fn hand_over(&mut self, driver: &Driver) {
-        if self.inputs.len() > 1 {
-            driver.with(|machine, shell| {
-                let sets = u16::try_from(machine.view().sets.len()).unwrap_or(0);
-                if sets > 0 {
-                    sort(&mut self.inputs, sets);
-                    look_over(machine, shell, &self.inputs);
-                }
-            });
+        driver.with(|machine, shell| {
+            self.sort(u16::try_from(machine.view().sets.len()).unwrap_or(0));
+            if self.inputs.len() > 1 {
+                look_over(machine, shell, self.in_order());
+            }
+        });
+        for place in self.places.drain(..) {
+            if let Some(input) = self.inputs[place.index as usize].take() {
+                driver.input(input);
+            }
         }
-        for input in self.inputs.drain(..) {
-            driver.input(input);
-        }
+        self.inputs.clear();
         driver.settle();
     }
-}
 
-/// Brings together the inputs of each key set, which keep their order. What is of no key set stays
-/// where it is, and nothing passes it.
-fn sort(inputs: &mut [WorkerInput], sets: u16) {
-    let rows = inputs.split_mut(|input| key_set(input, sets).is_none());
-    for row in rows.filter(|row| row.len() > 1) {
-        row.sort_by_cached_key(|input| key_set(input, sets));
+    fn sort(&mut self, sets: u16) {
+        self.places.clear();
+        let mut row = 0;
+        for (index, input) in self.inputs.iter().flatten().enumerate() {
+            let set = key_set(input, sets);
+            row += u32::from(set.is_none());
+            self.places.push(Place { row, set, index: index as u32 });
+            row += u32::from(set.is_none());
+        }
+        self.places.sort_unstable();
+    }
+
+    fn in_order(&self) -> impl Iterator<Item = (Option<KeySet>, &WorkerInput)> {
+        let at = |it: &Place| Some((it.set, self.inputs[it.index as usize].as_ref()?));
+        self.places.iter().filter_map(at)
     }
 }
 
 fn key_set(input: &WorkerInput, sets: u16) -> Option<KeySet> {
     match input {
+        WorkerInput::Request { .. } if sets == 0 => None,
         WorkerInput::Request { request, .. } => Some(request.operation.key_set(sets)),
         WorkerInput::FromPeer { message, .. } => message.set(),
         _ => None,
@@ -64,29 +87,36 @@ fn key_set(input: &WorkerInput, sets: u16) -> Option<KeySet> {
 }
 
 /// Touches what the inputs are going to touch, and changes nothing.
-fn look_over(machine: &Worker, shell: &ServerShell, inputs: &[WorkerInput]) {
-    let count = machine.view().sets.len() as u16;
-    let mut wanted: Vec<(KeySet, &[u8])> = Vec::with_capacity(inputs.len());
+fn look_over<'a>(
+    machine: &'a Worker,
+    shell: &ServerShell,
+    inputs: impl Iterator<Item = (Option<KeySet>, &'a WorkerInput)>,
+) {
+    let mut wanted: Vec<(KeySet, &[u8])> = Vec::with_capacity(inputs.size_hint().1.unwrap_or(0));
     let mut committing: Vec<(KeySet, Op)> = Vec::new();
-    for input in inputs {
-        match input {
-            WorkerInput::Request { request, .. } => {
-                if let Some(key) = request.operation.key() {
-                    wanted.push((request.operation.key_set(count), key));
-                }
+    for (set, input) in inputs {
+        match (set, input) {
+            (Some(set), WorkerInput::Request { request, .. }) => {
+                wanted.extend(request.operation.key().map(|key| (set, &key[..])));
             }
-            WorkerInput::FromPeer {
-                message:
-                    PeerMessage::Prepare { set, commit: through, .. }
-                    | PeerMessage::Ack { set, accepted: through, .. },
-                ..
-            } => committing.push((*set, *through)),
+            (
+                Some(set),
+                WorkerInput::FromPeer {
+                    message:
+                        PeerMessage::Prepare { commit: through, .. }
+                        | PeerMessage::Ack { accepted: through, .. },
+                    ..
+                },
+            ) => committing.push((set, *through)),
             _ => {}
         }
     }
     let asked = wanted.iter().map(|&(set, _)| set);
     let all = asked.chain(committing.iter().map(|&(set, _)| set));
-    let points = all.filter_map(|set| machine.replica(set)).map(|it| it.points());
+    // In their order those of a key set are neighbours: its replica is looked at once.
+    let mut last = None;
+    let once = all.filter(|&set| last.replace(set) != Some(set));
+    let points = once.filter_map(|set| machine.replica(set)).map(|it| it.points());
     black_box(points.fold(0, u64::wrapping_add));
     for (set, through) in committing {
         let Some(replica) = machine.replica(set) else { continue };
@@ -118,8 +148,12 @@ mod tests {
 
     #[test]
     fn key_sets_are_brought_together_and_keep_their_order() {
-        let mut inputs = vec![ack(9, 1), ack(2, 7), ack(9, 2), grant(), ack(5, 1), ack(2, 8)];
-        sort(&mut inputs, 256);
-        assert_eq!(inputs, [ack(2, 7), ack(9, 1), ack(9, 2), grant(), ack(2, 8), ack(5, 1)]);
+        let mut turn = Turn::default();
+        for input in [ack(9, 1), ack(2, 7), ack(9, 2), grant(), ack(5, 1), ack(2, 8)] {
+            turn.push(input);
+        }
+        turn.sort(256);
+        let sorted: Vec<WorkerInput> = turn.in_order().map(|(_, input)| input.clone()).collect();
+        assert_eq!(sorted, [ack(2, 7), ack(9, 1), ack(9, 2), grant(), ack(2, 8), ack(5, 1)]);
     }
 }

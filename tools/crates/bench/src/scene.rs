@@ -238,7 +238,7 @@ impl Scene {
                 System::Tandem | System::TandemOwn => {
                     let connections = if system == System::Tandem { 1 } else { shape.sessions };
                     let connections = u16::try_from(connections).unwrap_or(u16::MAX);
-                    let client = self.stage.connect_with(connections)?;
+                    let client = self.stage.connect_local(connections)?;
                     let sessions = (0..shape.sessions).map(|_| client.session());
                     let sessions: Vec<Session> =
                         sessions.map(|it| it.with_timeout(TIMEOUT)).collect();

@@ -72,7 +72,7 @@ impl Stage {
         }
         let mut cluster = Cluster::create(binary, folder, plan)?;
         cluster.start_all()?;
-        let client = connect(&cluster, 1)?;
+        let client = connect(&cluster)?;
         let stage = Stage { cluster, client };
         stage.until_whole()?;
         Ok(stage)
@@ -83,15 +83,19 @@ impl Stage {
     /// # Errors
     /// It can not start.
     pub fn connect(&self) -> Result<Client> {
-        self.connect_with(1)
+        connect(&self.cluster)
     }
 
-    /// The same with so many connections to each worker.
+    /// Another client with so many connections to each worker, whose loop runs on this thread:
+    /// call it within a `LocalSet`.
     ///
     /// # Errors
     /// It can not start, or these are too many.
-    pub fn connect_with(&self, connections: u16) -> Result<Client> {
-        connect(&self.cluster, connections)
+    pub fn connect_local(&self, connections: u16) -> Result<Client> {
+        let options = ClientOptions { connections, ..options(&self.cluster)? };
+        let (client, body) = Client::connect_local(options)?;
+        tokio::task::spawn_local(body);
+        Ok(client)
     }
 
     /// A load of `clients`, each with a writer and a reader, that is under way.
@@ -175,9 +179,12 @@ impl Stage {
     }
 }
 
-fn connect(cluster: &Cluster, connections: u16) -> Result<Client> {
-    let options = ClientOptions::from_config(cluster.config(), CLIENT)?;
-    Ok(Client::connect(ClientOptions { connections, ..options })?)
+fn connect(cluster: &Cluster) -> Result<Client> {
+    Ok(Client::connect(options(cluster)?)?)
+}
+
+fn options(cluster: &Cluster) -> Result<ClientOptions> {
+    Ok(ClientOptions::from_config(cluster.config(), CLIENT)?)
 }
 
 /// The incarnation of a server.
