@@ -12,6 +12,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -118,6 +119,8 @@ struct State {
     lanes: BTreeMap<Lane, Outgoing>,
     /// Bytes in all lanes' buffers.
     queued_bytes: usize,
+    /// Who waits until there are no more than so many of them.
+    drain: Option<(usize, Waker)>,
     /// Lanes that were sent on and have no stream yet; the dialling side opens them.
     unopened: VecDeque<Lane>,
     opener: Option<Waker>,
@@ -141,6 +144,7 @@ impl Connection {
         let state = State {
             lanes: BTreeMap::from([(Lane::Control, Outgoing::default())]),
             queued_bytes: 0,
+            drain: None,
             unopened: VecDeque::new(),
             opener: None,
             claimed: BTreeSet::new(),
@@ -206,6 +210,20 @@ impl Connection {
     #[must_use]
     pub fn queued_bytes(&self) -> usize {
         self.shared.state.borrow().queued_bytes
+    }
+
+    /// Waits until no more than `bytes` wait in this process, or the connection is closed. One
+    /// task at a time waits.
+    pub async fn drained_to(&self, bytes: usize) {
+        poll_fn(|cx| {
+            let mut state = self.shared.state.borrow_mut();
+            if state.queued_bytes <= bytes {
+                return Poll::Ready(());
+            }
+            state.drain = Some((bytes, cx.waker().clone()));
+            Poll::Pending
+        })
+        .await;
     }
 
     /// Queues what `encode` appends on `lane`; it leaves with all else that is queued there when
@@ -297,7 +315,15 @@ impl State {
     fn close(&mut self, reason: CloseReason) {
         self.closed.get_or_insert(reason);
         self.lanes.values_mut().for_each(|outgoing| outgoing.buffer = BytesMut::new());
-        self.queued_bytes = 0;
+        self.unqueue(self.queued_bytes);
+    }
+
+    /// So many bytes left a lane's buffer.
+    fn unqueue(&mut self, bytes: usize) {
+        self.queued_bytes = self.queued_bytes.saturating_sub(bytes);
+        if let Some((_, waker)) = self.drain.take_if(|(most, _)| self.queued_bytes <= *most) {
+            waker.wake();
+        }
     }
 }
 
@@ -344,7 +370,6 @@ impl Shared {
 
     /// QUIC took this many of the queued bytes.
     pub(super) fn on_taken(&self, bytes: usize) {
-        let mut state = self.state.borrow_mut();
-        state.queued_bytes = state.queued_bytes.saturating_sub(bytes);
+        self.state.borrow_mut().unqueue(bytes);
     }
 }

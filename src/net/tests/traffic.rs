@@ -2,8 +2,11 @@
 //! both sides; a peer that does not read costs a bounded amount of memory.
 //! Method: pairs of connections whose handlers pass on everything that they are told.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::mpsc;
+use std::task::Poll;
 
 use bytes::{BufMut, Bytes};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -51,6 +54,29 @@ async fn expect_all(events: &mut UnboundedReceiver<Event>, sets: u16, count: u64
     assert!(next.iter().all(|&number| number == count));
 }
 
+/// A message of a mebibyte.
+fn chunk() -> PeerMessage {
+    let value = Bytes::from(vec![9; 1 << 20]);
+    let record = Record { key: Bytes::from_static(b"k"), value, revision: Revision::default() };
+    PeerMessage::CopyChunk {
+        set: KeySet(1),
+        run: RunId(1),
+        after: None,
+        through: None,
+        read_at: Op(1),
+        records: vec![record],
+    }
+}
+
+fn send_mebibytes(connection: &Connection, count: usize) {
+    let chunk = chunk();
+    for _ in 0..count {
+        connection
+            .send(Lane::Control, |out, limits| wire::encode_peer(out, limits, &chunk))
+            .expect("open");
+    }
+}
+
 #[test]
 fn each_lane_keeps_its_order_in_both_directions() {
     on_one_thread(async {
@@ -79,21 +105,8 @@ fn large_frames_and_datagrams_arrive_whole() {
         let pair = pair(EndpointOptions::default()).await;
         let mut events = tap(pair.accepted);
         let _alive = tap(pair.dialled.clone());
-        let value = Bytes::from(vec![9; 1 << 20]);
-        let record = Record { key: Bytes::from_static(b"k"), value, revision: Revision::default() };
-        let chunk = PeerMessage::CopyChunk {
-            set: KeySet(1),
-            run: RunId(1),
-            after: None,
-            through: None,
-            read_at: Op(1),
-            records: vec![record],
-        };
-        for _ in 0..8 {
-            pair.dialled
-                .send(Lane::Control, |out, limits| wire::encode_peer(out, limits, &chunk))
-                .expect("open");
-        }
+        let chunk = chunk();
+        send_mebibytes(&pair.dialled, 8);
         for _ in 0..8 {
             let (lane, frame) = next_frame(&mut events).await;
             assert_eq!(lane, Lane::Control);
@@ -207,6 +220,28 @@ fn a_peer_that_does_not_read_is_closed_at_the_limit() {
         assert!(matches!(end(&mut at_dialler).await, CloseReason::SlowPeer { .. }));
         assert_eq!(pair.dialled.queued_bytes(), 0, "the queue was dropped");
         drop(pair.accepted);
+    });
+}
+
+#[test]
+fn who_waits_for_a_queue_to_drain_is_woken_by_what_leaves_and_by_the_end() {
+    on_one_thread(async {
+        for is_read in [true, false] {
+            let pair = pair(EndpointOptions::default()).await;
+            let _at_dialler = tap(pair.dialled.clone());
+            // More than the network takes of what nobody reads.
+            send_mebibytes(&pair.dialled, 16);
+            let mut drained = pin!(pair.dialled.drained_to(1 << 20));
+            let first = poll_fn(|cx| Poll::Ready(drained.as_mut().poll(cx))).await;
+            assert!(first.is_pending(), "{} wait", pair.dialled.queued_bytes());
+            let at_accepter = is_read.then(|| tap(pair.accepted.clone()));
+            if !is_read {
+                pair.dialled.close(CloseReason::Done);
+            }
+            drained.await;
+            assert!(pair.dialled.queued_bytes() <= 1 << 20);
+            drop(at_accepter);
+        }
     });
 }
 

@@ -2,10 +2,8 @@
 
 use std::collections::VecDeque;
 use std::rc::Rc;
-use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::sleep;
 
 use super::accept::BulkReader;
 use super::dial::dial_peer;
@@ -20,9 +18,6 @@ use crate::wire;
 /// What a learner has not read yet is what its promises wait behind, and so do its primaries'
 /// clients once it is proposed.
 const BYTES_MAX: usize = 512 << 10;
-
-/// How long the feeder of a bulk connection rests while the connection is full.
-const REST: Duration = Duration::from_millis(1);
 
 /// Chunks that are to go over a bulk connection, bounded by what each run may have in flight.
 #[derive(Default)]
@@ -47,9 +42,7 @@ async fn feed_bulk(driver: Driver, link: LinkId, connection: Connection) {
         });
         match next {
             Some((Some((set, message)), _)) => {
-                while connection.queued_bytes() > BYTES_MAX {
-                    sleep(REST).await;
-                }
+                connection.drained_to(BYTES_MAX).await;
                 send_chunk(&connection, set, &message);
             }
             Some((None, came)) => came.notified().await,
