@@ -27,8 +27,8 @@ use crate::wire;
 
 /// Streams that the key sets of a replication link share. Each costs a wake-up and a write at
 /// both ends for every turn in which it has something; a lost packet holds up only those key sets
-/// whose messages were in it or behind it on the same stream.
-const REPLICATION_LANES: u16 = 8;
+/// whose messages were in it or behind it on the same stream: half of them.
+const REPLICATION_LANES: u16 = 2;
 
 /// What a worker's effects need.
 pub struct ServerShell {

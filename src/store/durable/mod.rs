@@ -18,6 +18,7 @@
 //! what it has synced.
 
 pub mod base;
+mod failure;
 pub mod files;
 mod layers;
 pub mod log;

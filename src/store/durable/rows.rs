@@ -5,8 +5,8 @@ use std::ops::Bound;
 use bytes::Bytes;
 
 use super::base::BaseError;
+use super::failure::storage;
 use super::overlay::{Changed, Changes};
-use super::store::storage;
 use super::view::View;
 use crate::protocol::types::{KeySet, LossEpoch, Op, Record, Revision, Value};
 

@@ -22,12 +22,13 @@
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use fjall::{AbstractTree as _, Database, Keyspace, KeyspaceCreateOptions, PersistMode, SeqNo};
 use serde::{Deserialize, Serialize};
 
 use super::base::{Base, BaseError, Meta};
+use super::failure::{io, outside, storage};
 use super::files;
 use super::overlay::Overlay;
 use super::rows::{decode, ingest, page, row_key};
@@ -60,10 +61,28 @@ pub struct Store {
     viewing: Mutex<()>,
     /// Where checkpoints go, and the merges that follow them; none as above.
     tables: RwLock<Option<Tables>>,
+    merges: Merges,
+}
+
+/// Merges follow one another and do not pile up.
+#[derive(Default)]
+struct Merges {
     /// Held while tables are merged.
-    merging: Mutex<()>,
+    running: Mutex<()>,
     /// Somebody waits to merge them: who comes meanwhile need not.
-    merge_waits: AtomicBool,
+    awaited: AtomicBool,
+}
+
+impl Merges {
+    /// Waits for the merge under way; none where somebody waits already.
+    fn begin(&self) -> Option<MutexGuard<'_, ()>> {
+        if self.awaited.swap(true, Ordering::AcqRel) {
+            return None;
+        }
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        self.awaited.store(false, Ordering::Release);
+        Some(running)
+    }
 }
 
 /// The library's store.
@@ -87,8 +106,7 @@ impl Store {
             view,
             viewing: Mutex::new(()),
             tables,
-            merging: Mutex::new(()),
-            merge_waits: AtomicBool::new(false),
+            merges: Merges::default(),
         })
     }
 
@@ -190,11 +208,7 @@ impl Base for Store {
     }
 
     fn reclaim(&self) -> Result<(), BaseError> {
-        if self.merge_waits.swap(true, Ordering::AcqRel) {
-            return Ok(());
-        }
-        let _merging = self.merging.lock().unwrap_or_else(PoisonError::into_inner);
-        self.merge_waits.store(false, Ordering::Release);
+        let Some(_running) = self.merges.begin() else { return Ok(()) };
         let free = files::usage(&self.path).map(|it| it.capacity.saturating_sub(it.used));
         let free = free.map_err(io)?;
         if free < self.bytes() {
@@ -315,34 +329,6 @@ fn closed() -> BaseError {
     BaseError::Full("it can not be opened again".to_owned())
 }
 
-pub fn storage(error: lsm_tree::Error) -> BaseError {
-    outside(error.into())
-}
-
-/// A failure of the library, sorted by what has to be done about it.
-fn outside(error: fjall::Error) -> BaseError {
-    match error {
-        fjall::Error::Locked => BaseError::InUse,
-        fjall::Error::InvalidVersion(found) => BaseError::Foreign(format!("{found:?}")),
-        fjall::Error::Io(error) => io(error),
-        fjall::Error::Storage(fjall::LsmError::Io(error)) => io(error),
-        fjall::Error::Poisoned => BaseError::Io("an earlier write failed".to_owned()),
-        error => BaseError::Damaged(error.to_string()),
-    }
-}
-
-fn io(error: std::io::Error) -> BaseError {
-    match error.kind() {
-        std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof => {
-            BaseError::Damaged(error.to_string())
-        }
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
-            BaseError::Full(error.to_string())
-        }
-        _ => BaseError::Io(error.to_string()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     //! Goal: a sync of the library's holds up no read, for a worker that waits sends no heartbeats;
@@ -397,6 +383,7 @@ mod tests {
         drop(store);
         std::fs::remove_dir_all(&folder).expect("made above");
     }
+
     #[test]
     fn a_checkpoint_is_seen_once_it_is_written_whoever_merges() {
         let folder = std::env::temp_dir().join(format!("tandem-seen-{}", std::process::id()));
