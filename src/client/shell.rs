@@ -44,7 +44,8 @@ struct Hosted {
     debts: Debts,
 }
 
-/// Operations begun in one turn, about; then what they send leaves, before the next are begun.
+/// Operations begun in one turn, and the rest of the batch that passes this; then what they send
+/// leaves, before the next are begun.
 const TURN_OPERATIONS_MAX: usize = 256;
 
 /// The state of the loop.

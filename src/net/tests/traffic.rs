@@ -2,11 +2,8 @@
 //! both sides; a peer that does not read costs a bounded amount of memory.
 //! Method: pairs of connections whose handlers pass on everything that they are told.
 
-use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::mpsc;
-use std::task::Poll;
 
 use bytes::{BufMut, Bytes};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -231,15 +228,21 @@ fn who_waits_for_a_queue_to_drain_is_woken_by_what_leaves_and_by_the_end() {
             let _at_dialler = tap(pair.dialled.clone());
             // More than the network takes of what nobody reads.
             send_mebibytes(&pair.dialled, 16);
-            let mut drained = pin!(pair.dialled.drained_to(1 << 20));
-            let first = poll_fn(|cx| Poll::Ready(drained.as_mut().poll(cx))).await;
-            assert!(first.is_pending(), "{} wait", pair.dialled.queued_bytes());
+            let waiting = pair.dialled.clone();
+            // A task of its own, which nothing else wakes.
+            let drained =
+                tokio::task::spawn_local(async move { waiting.drained_to(1 << 20).await });
+            tokio::task::yield_now().await;
+            assert!(!drained.is_finished(), "{} wait", pair.dialled.queued_bytes());
             let at_accepter = is_read.then(|| tap(pair.accepted.clone()));
             if !is_read {
                 pair.dialled.close(CloseReason::Done);
             }
-            drained.await;
+            let woken = tokio::time::timeout(std::time::Duration::from_secs(20), drained).await;
+            woken.expect("it is woken").expect("it does not panic");
             assert!(pair.dialled.queued_bytes() <= 1 << 20);
+            let sent = pair.dialled.send(Lane::Control, |_, _| Ok(()));
+            assert_eq!(sent.is_ok(), is_read, "it drained because it was read: {sent:?}");
             drop(at_accepter);
         }
     });

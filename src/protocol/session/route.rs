@@ -177,7 +177,8 @@ impl Session {
     }
 
     pub(super) fn on_view(&mut self, now: Time, view: Rc<View>, host: &mut impl SessionHost) {
-        // Where many calls wait long, many views come that say nothing new: nothing moves then.
+        // Where many calls wait long, many views come that say nothing new. They move no call that
+        // has its way; those without a primary go on asking.
         let known = self.roads.knows(&view);
         let changed = self.roads.learn(view);
         if changed {
