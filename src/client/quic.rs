@@ -167,15 +167,15 @@ struct Handler {
 }
 
 impl FrameHandler for Handler {
-    fn on_frame(&mut self, _: Lane, frame: Frame) -> Result<(), CloseReason> {
+    fn on_frame(&mut self, _: Lane, frame: Frame<'_>) -> Result<(), CloseReason> {
         let (link, id) = (self.link, frame.request);
         let event = match frame.kind {
             Kind::Answer => {
-                let answer = wire::decode_answer(&frame).map_err(CloseReason::Wire)?;
+                let answer = wire::decode_answer(frame).map_err(CloseReason::Wire)?;
                 Event::Answer { link, id, answer }
             }
             Kind::MetaAnswer => {
-                let answer = wire::decode_meta_answer(&frame).map_err(CloseReason::Wire)?;
+                let answer = wire::decode_meta_answer(frame).map_err(CloseReason::Wire)?;
                 Event::MetaAnswer { link, id, answer }
             }
             Kind::Hello
@@ -194,7 +194,7 @@ impl FrameHandler for Handler {
         Ok(())
     }
 
-    fn on_datagram(&mut self, _: Frame) -> Result<(), CloseReason> {
+    fn on_datagram(&mut self, _: Frame<'_>) -> Result<(), CloseReason> {
         Err(CloseReason::Misbehaved("a client is sent no datagrams"))
     }
 

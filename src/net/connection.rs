@@ -1,7 +1,7 @@
 //! A connection after its handshake: lanes to send on, and a loop that hands over what arrives.
 //!
 //! ```text
-//!   send(lane, ..) -> the lane's buffer -> its writer: one write of all that is queued
+//!   send(lane, ..) -> the lane's pieces -> its writer: one write of all that is queued
 //!   its reader: bytes as they come -> whole frames -> FrameHandler::on_frame, up to a turn's worth
 //! ```
 //!
@@ -20,6 +20,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::{Bytes, BytesMut};
 use quinn::SendDatagramError;
 
+use super::outgoing::Outgoing;
 use super::reason::CloseReason;
 use crate::identity::Identity;
 use crate::protocol::message::{Hello, HelloAck};
@@ -42,13 +43,13 @@ pub trait FrameHandler {
     ///
     /// # Errors
     /// The peer broke the protocol, or is not wanted any more.
-    fn on_frame(&mut self, lane: Lane, frame: Frame) -> Result<(), CloseReason>;
+    fn on_frame(&mut self, lane: Lane, frame: Frame<'_>) -> Result<(), CloseReason>;
 
     /// One datagram; it may have overtaken others.
     ///
     /// # Errors
     /// As for `on_frame`.
-    fn on_datagram(&mut self, frame: Frame) -> Result<(), CloseReason>;
+    fn on_datagram(&mut self, frame: Frame<'_>) -> Result<(), CloseReason>;
 
     /// No more frames for this turn: what was held back to be done together is done now.
     fn on_batch_end(&mut self);
@@ -117,7 +118,7 @@ pub(super) struct Shared {
 
 struct State {
     lanes: BTreeMap<Lane, Outgoing>,
-    /// Bytes in all lanes' buffers.
+    /// Bytes on all lanes.
     queued_bytes: usize,
     /// Who waits until there are no more than so many of them.
     drain: Option<(usize, Waker)>,
@@ -130,13 +131,6 @@ struct State {
     control: Option<LaneStream>,
     /// Why this side closed it.
     closed: Option<CloseReason>,
-}
-
-/// What is queued on a lane.
-#[derive(Default)]
-struct Outgoing {
-    buffer: BytesMut,
-    writer: Option<Waker>,
 }
 
 impl Connection {
@@ -260,12 +254,9 @@ impl Connection {
                 state.lanes.entry(lane).or_default()
             }
         };
-        let before = outgoing.buffer.len();
-        encode(&mut outgoing.buffer, &self.shared.limits).map_err(SendError::Frame)?;
-        state.queued_bytes += outgoing.buffer.len() - before;
-        if let Some(writer) = outgoing.writer.take() {
-            writer.wake();
-        }
+        let limits = &self.shared.limits;
+        let queued = outgoing.append(|buffer| encode(buffer, limits));
+        state.queued_bytes += queued.map_err(SendError::Frame)?;
         Ok(())
     }
 
@@ -314,11 +305,11 @@ impl State {
     /// Drops what is queued, so that a closed connection holds no memory.
     fn close(&mut self, reason: CloseReason) {
         self.closed.get_or_insert(reason);
-        self.lanes.values_mut().for_each(|outgoing| outgoing.buffer = BytesMut::new());
+        self.lanes.values_mut().for_each(Outgoing::clear);
         self.unqueue(self.queued_bytes);
     }
 
-    /// So many bytes left a lane's buffer.
+    /// So many bytes left a lane.
     fn unqueue(&mut self, bytes: usize) {
         self.queued_bytes = self.queued_bytes.saturating_sub(bytes);
         if let Some((_, waker)) = self.drain.take_if(|(most, _)| self.queued_bytes <= *most) {
@@ -352,15 +343,14 @@ impl Shared {
         }
     }
 
-    /// All that is queued on `lane`.
-    pub(super) fn poll_queued(&self, lane: Lane, cx: &mut Context<'_>) -> Poll<Bytes> {
-        let mut state = self.state.borrow_mut();
-        let outgoing = state.lanes.entry(lane).or_default();
-        if outgoing.buffer.is_empty() {
-            outgoing.writer = Some(cx.waker().clone());
-            return Poll::Pending;
-        }
-        Poll::Ready(outgoing.buffer.split().freeze())
+    /// Takes all that is queued on `lane` into an empty `into`.
+    pub(super) fn poll_queued(
+        &self,
+        lane: Lane,
+        cx: &mut Context<'_>,
+        into: &mut Vec<Bytes>,
+    ) -> Poll<()> {
+        self.state.borrow_mut().lanes.entry(lane).or_default().poll_take(cx, into)
     }
 
     /// Takes the lane of `set` for a stream that the other side opened; false if it has one.

@@ -13,13 +13,14 @@ use tokio::task::JoinSet;
 
 use super::connection::{FrameHandler, Lane, LaneStream, Shared};
 use super::reason::CloseReason;
-use crate::wire::{self, Decoder, Frame, Kind, WireError};
+use crate::wire::{self, Decoder, Frame, FrameBuf, Kind, WireError};
 
 /// Frames handed over in one turn; then other connections and timers have theirs.
 const TURN_FRAMES_MAX: usize = 256;
 
-/// Pieces taken from a stream in one turn: about 64 KiB.
-const TURN_PIECES_MAX: usize = 45;
+/// Pieces taken from a stream in one turn: at most 64 KiB, where packets are as large as they may
+/// be.
+const TURN_PIECES_MAX: usize = 10;
 
 /// How a lane's task ended.
 enum Ended {
@@ -132,12 +133,14 @@ async fn name(shared: Rc<Shared>, send: SendStream, mut recv: RecvStream) -> End
 
 /// Writes what is queued on a lane, all of it at once, as often as there is something.
 async fn write(shared: Rc<Shared>, lane: Lane, mut send: SendStream) -> Ended {
+    let mut pieces = Vec::new();
     loop {
-        let queued = poll_fn(|cx| shared.poll_queued(lane, cx)).await;
-        let bytes = queued.len();
-        if let Err(error) = send.write_chunk(queued).await {
+        poll_fn(|cx| shared.poll_queued(lane, cx, &mut pieces)).await;
+        let bytes = pieces.iter().map(Bytes::len).sum();
+        if let Err(error) = send.write_all_chunks(&mut pieces).await {
             return Ended::Failed(write_reason(&shared, error));
         }
+        pieces.clear();
         shared.on_taken(bytes);
     }
 }
@@ -165,6 +168,7 @@ async fn read<H: FrameHandler>(
             }
             Err(error) => return Err(read_reason(shared, error)),
         };
+        received.reserve(pieces[..count].iter().map(Bytes::len).sum());
         for piece in &mut pieces[..count] {
             received.extend_from_slice(&std::mem::take(piece));
         }
@@ -179,19 +183,22 @@ fn take_turn<H: FrameHandler>(
     received: &mut BytesMut,
 ) -> Result<bool, CloseReason> {
     let mut handler = handler.borrow_mut();
-    for count in 0..TURN_FRAMES_MAX {
-        match decoder.next(received).map_err(CloseReason::Wire)? {
-            Some(frame) => handler.on_frame(lane, frame)?,
-            None => {
-                if count > 0 {
-                    handler.on_batch_end();
-                }
-                return Ok(false);
-            }
+    let mut left = TURN_FRAMES_MAX;
+    while left > 0 {
+        let frames = decoder.batch(received, left).map_err(CloseReason::Wire)?;
+        let before = left;
+        for frame in frames.iter() {
+            handler.on_frame(lane, frame)?;
+            left -= 1;
+        }
+        if left == before {
+            break;
         }
     }
-    handler.on_batch_end();
-    Ok(true)
+    if left < TURN_FRAMES_MAX {
+        handler.on_batch_end();
+    }
+    Ok(left == 0)
 }
 
 fn on_datagram<H: FrameHandler>(
@@ -201,7 +208,7 @@ fn on_datagram<H: FrameHandler>(
 ) -> Result<(), CloseReason> {
     let frame = Decoder::new(shared.limits).datagram(bytes).map_err(CloseReason::Wire)?;
     let mut handler = handler.borrow_mut();
-    handler.on_datagram(frame)?;
+    handler.on_datagram(Frame::from(&frame))?;
     handler.on_batch_end();
     Ok(())
 }
@@ -219,7 +226,7 @@ pub(super) async fn read_first(
     received: &mut BytesMut,
     decoder: &Decoder,
     kinds: &[Kind],
-) -> Result<Frame, FirstError> {
+) -> Result<FrameBuf, FirstError> {
     loop {
         if let Some(kind) = decoder.kind(received).map_err(FirstError::Wire)?
             && !kinds.contains(&kind)

@@ -17,6 +17,7 @@ mod handshake;
 mod lanes;
 #[cfg(feature = "hooks")]
 pub mod memory;
+mod outgoing;
 mod reason;
 mod socket;
 #[cfg(test)]

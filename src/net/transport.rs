@@ -47,7 +47,7 @@ const DATAGRAM_BUFFER_BYTES: usize = 64 << 10;
 
 /// Paths are probed for packets up to this size, as jumbo frames and the loopback allow. Ten of
 /// them go out in one call, and beyond 65,507 bytes together the system would drop them all.
-const PACKET_BYTES_MAX: u16 = 6_500;
+pub(super) const PACKET_BYTES_MAX: u16 = 6_500;
 
 /// With the system's default, hundreds of packets a second are lost under load.
 const SOCKET_BUFFER_BYTES: usize = 4 << 20;

@@ -99,10 +99,12 @@ impl fmt::Debug for ClusterId {
     }
 }
 
-/// A client session: drawn at random by the client, unique in the cluster's life.
+/// A client session: drawn at random by the client, unique in the cluster's life. Aligned as the
+/// other numbers are, so that what holds one has no gaps.
 #[derive(
     Clone, Copy, Debug, Default, Eq, PartialEq, Ord, PartialOrd, Hash, Serialize, Deserialize,
 )]
+#[repr(packed(8))]
 pub struct SessionId(pub u128);
 
 /// A replica's owner: a server and the incarnation of its memory.

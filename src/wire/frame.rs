@@ -22,18 +22,69 @@ const LENGTH_BYTES: usize = 4;
 const FIXED_BYTES: usize = 9;
 
 /// Most headers are no longer than this.
-const HEADER_BYTES_USUAL: usize = 256;
+pub(super) const HEADER_BYTES_USUAL: usize = 256;
 
 /// Bytes before a frame's body.
 pub const HEAD_BYTES: usize = LENGTH_BYTES + FIXED_BYTES;
 
-/// A whole frame whose body is not decoded yet. The body shares the receive buffer's memory.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Frame {
+/// A whole frame whose body is not decoded yet, in the memory that it came in.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
     pub kind: Kind,
     /// Pairs an answer with its request; 0 where nothing is answered.
     pub request: u64,
+    pub body: &'a [u8],
+    /// What `body` is a part of.
+    memory: &'a Bytes,
+}
+
+impl Frame<'_> {
+    /// A part of the body that shares its memory.
+    pub(super) fn share(&self, part: &[u8]) -> Bytes {
+        self.memory.slice_ref(part)
+    }
+}
+
+/// A frame by itself.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct FrameBuf {
+    pub kind: Kind,
+    pub request: u64,
     pub body: Bytes,
+}
+
+impl<'a> From<&'a FrameBuf> for Frame<'a> {
+    fn from(frame: &'a FrameBuf) -> Frame<'a> {
+        let FrameBuf { kind, request, body } = frame;
+        Frame { kind: *kind, request: *request, body, memory: body }
+    }
+}
+
+impl From<Frame<'_>> for FrameBuf {
+    fn from(frame: Frame<'_>) -> FrameBuf {
+        let Frame { kind, request, body, .. } = frame;
+        FrameBuf { kind, request, body: frame.share(body) }
+    }
+}
+
+/// Whole frames, cut off a stream together: one count of shared memory for all of them.
+#[derive(Clone, Debug, Default)]
+pub struct Frames(Bytes);
+
+impl Frames {
+    /// The frames, as they came.
+    pub fn iter(&self) -> impl Iterator<Item = Frame<'_>> {
+        let memory = &self.0;
+        let mut rest = &memory[..];
+        std::iter::from_fn(move || {
+            let (length, _) = rest.split_first_chunk::<LENGTH_BYTES>()?;
+            let length = LENGTH_BYTES + u32::from_le_bytes(*length) as usize;
+            let (frame, behind) = rest.split_at_checked(length)?;
+            rest = behind;
+            let (kind, request) = head(frame).ok()?;
+            Some(Frame { kind, request, body: &frame[HEAD_BYTES..], memory })
+        })
+    }
 }
 
 /// Why bytes are no message. Each names the kind as far as it is known.
@@ -120,13 +171,29 @@ impl Decoder {
     /// # Errors
     /// The bytes are no frame, or one longer than its kind may be: known from the first five
     /// bytes. The connection is of no more use then.
-    pub fn next(&self, buffer: &mut BytesMut) -> Result<Option<Frame>, WireError> {
-        let Some(length) = self.frame_bytes(buffer)? else { return Ok(None) };
-        if buffer.len() < length {
-            return Ok(None);
+    pub fn next(&self, buffer: &mut BytesMut) -> Result<Option<FrameBuf>, WireError> {
+        let frames = self.batch(buffer, 1)?;
+        Ok(frames.iter().next().map(FrameBuf::from))
+    }
+
+    /// Takes whole frames off the front of `buffer`, up to `count_max`, as many as there are.
+    ///
+    /// # Errors
+    /// As for `next`, once the frames before it were taken.
+    pub fn batch(&self, buffer: &mut BytesMut, count_max: usize) -> Result<Frames, WireError> {
+        let mut whole = 0;
+        for _ in 0..count_max {
+            match self.frame_bytes(&buffer[whole..]) {
+                Ok(Some(length)) if buffer.len() - whole >= length => whole += length,
+                Ok(_) => break,
+                Err(error) if whole == 0 => return Err(error),
+                Err(_) => break,
+            }
         }
-        let frame = buffer.split_to(length).freeze();
-        Ok(Some(open(frame)?))
+        if whole == 0 {
+            return Ok(Frames::default());
+        }
+        Ok(Frames(buffer.split_to(whole).freeze()))
     }
 
     /// The kind of the frame at the front of `bytes`, once its length passed; none if that is
@@ -164,7 +231,7 @@ impl Decoder {
     ///
     /// # Errors
     /// The datagram is anything but exactly one frame.
-    pub fn datagram(&self, bytes: Bytes) -> Result<Frame, WireError> {
+    pub fn datagram(&self, bytes: Bytes) -> Result<FrameBuf, WireError> {
         match self.frame_bytes(&bytes)? {
             Some(length) if length == bytes.len() => open(bytes),
             Some(length) if length < bytes.len() => {
@@ -177,31 +244,37 @@ impl Decoder {
 }
 
 /// Splits a frame that is known to be whole into its parts.
-fn open(mut frame: Bytes) -> Result<Frame, WireError> {
-    frame.advance(LENGTH_BYTES);
-    let kind = Kind::from_number(frame.get_u8())?;
-    let request = frame.get_u64_le();
-    Ok(Frame { kind, request, body: frame })
+fn open(mut frame: Bytes) -> Result<FrameBuf, WireError> {
+    let (kind, request) = head(&frame)?;
+    frame.advance(HEAD_BYTES);
+    Ok(FrameBuf { kind, request, body: frame })
 }
 
-/// Appends a frame to `buffer`: `header` in postcard, then `tail` as it is.
+/// Kind and request id of a frame that is known to be whole.
+fn head(mut frame: &[u8]) -> Result<(Kind, u64), WireError> {
+    frame.advance(LENGTH_BYTES);
+    let kind = Kind::from_number(frame.get_u8())?;
+    Ok((kind, frame.get_u64_le()))
+}
+
+/// Appends a frame to `buffer`: `header` in postcard, then `tail` as it is. `expected` is how many
+/// bytes the header takes at most, as a rule; with more it costs more time.
 ///
 /// # Errors
 /// The frame would be longer than its kind may be; `buffer` is as it was.
 pub(super) fn encode<T: Serialize>(
     buffer: &mut BytesMut,
     limits: &Limits,
-    kind: Kind,
-    request: u64,
-    header: &T,
+    (kind, request): (Kind, u64),
+    (header, expected): (&T, usize),
     tail: &[u8],
 ) -> Result<(), WireError> {
     let start = buffer.len();
-    buffer.reserve(HEAD_BYTES + tail.len());
+    buffer.reserve(HEAD_BYTES + expected + tail.len());
     buffer.put_u32_le(0);
     buffer.put_u8(kind as u8);
     buffer.put_u64_le(request);
-    let written = append(buffer, header);
+    let written = append(buffer, header, expected);
     let length = buffer.len() - start - LENGTH_BYTES + tail.len();
     let length_max = FIXED_BYTES + limits.body_bytes_max(kind);
     let refusal = match (written, u32::try_from(length)) {
@@ -217,16 +290,24 @@ pub(super) fn encode<T: Serialize>(
     Err(refusal)
 }
 
-/// Appends `header` in postcard. Nearly all fit a small array, and enter the buffer in one piece
-/// instead of field by field.
-fn append<T: Serialize>(buffer: &mut BytesMut, header: &T) -> postcard::Result<()> {
-    let mut array = [0; HEADER_BYTES_USUAL];
-    match postcard::to_slice(header, &mut array) {
-        Ok(written) => {
-            buffer.extend_from_slice(written);
+/// Appends `header` in postcard: into a place of the expected size, or field by field where that is
+/// too small.
+fn append<T: Serialize>(
+    buffer: &mut BytesMut,
+    header: &T,
+    expected: usize,
+) -> postcard::Result<()> {
+    let start = buffer.len();
+    buffer.resize(start + expected, 0);
+    match postcard::to_slice(header, &mut buffer[start..]).map(|written| written.len()) {
+        Ok(length) => {
+            buffer.truncate(start + length);
             Ok(())
         }
-        Err(_) => postcard::serialize_with_flavor(header, Appender { buffer }),
+        Err(_) => {
+            buffer.truncate(start);
+            postcard::serialize_with_flavor(header, Appender { buffer })
+        }
     }
 }
 
@@ -235,7 +316,7 @@ fn append<T: Serialize>(buffer: &mut BytesMut, header: &T) -> postcard::Result<(
 /// # Errors
 /// It is of another kind, does not decode, or goes on after the message.
 pub(super) fn decode<'a, T: Deserialize<'a>>(
-    frame: &'a Frame,
+    frame: Frame<'a>,
     expected: Kind,
 ) -> Result<T, WireError> {
     let (message, tail) = decode_header(frame, expected)?;
@@ -248,14 +329,14 @@ pub(super) fn decode<'a, T: Deserialize<'a>>(
 /// # Errors
 /// The frame is of another kind, or its header does not decode.
 pub(super) fn decode_header<'a, T: Deserialize<'a>>(
-    frame: &'a Frame,
+    frame: Frame<'a>,
     expected: Kind,
 ) -> Result<(T, &'a [u8]), WireError> {
     let kind = frame.kind;
     if kind != expected {
         return Err(WireError::Unexpected { kind, expected });
     }
-    postcard::take_from_bytes(&frame.body).map_err(|_| WireError::Malformed { kind })
+    postcard::take_from_bytes(frame.body).map_err(|_| WireError::Malformed { kind })
 }
 
 /// Checks that nothing follows the header of a message that has no value.

@@ -6,7 +6,7 @@
 //! in silence. The major version is in the ALPN, the minor one in `Hello` (`hello`).
 //!
 //! ```text
-//!   message --encode_*--> BytesMut ~~~~> BytesMut --Decoder::next--> Frame --decode_*--> message
+//!   message --encode_*--> BytesMut ~~~~> BytesMut --Decoder::batch--> Frame --decode_*--> message
 //! ```
 
 mod frame;
@@ -17,7 +17,7 @@ mod request;
 #[cfg(test)]
 mod tests;
 
-pub use frame::{Decoder, Frame, HEAD_BYTES, WireError};
+pub use frame::{Decoder, Frame, FrameBuf, Frames, HEAD_BYTES, WireError};
 pub use hello::{HelloRefusal, Local, VERSION_MAX, VERSION_MIN, check_party, client_hello};
 pub use limits::{DATAGRAM_BYTES_MAX, Kind, Limits};
 pub use message::{

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::frame::{Frame, WireError, decode_header, encode, no_tail};
+use super::frame::{Frame, HEADER_BYTES_USUAL, WireError, decode_header, encode, no_tail};
 use super::limits::{Kind, Limits};
 use crate::protocol::message::{
     AckLevel, Answer, Expect, Operation, ReadLevel, Refusal, Rejection, Request,
@@ -22,8 +22,8 @@ struct Raw<'a>(&'a [u8]);
 
 impl Raw<'_> {
     /// The same bytes, sharing the frame's memory.
-    fn share(self, frame: &Frame) -> Bytes {
-        frame.body.slice_ref(self.0)
+    fn share(self, frame: Frame<'_>) -> Bytes {
+        frame.share(self.0)
     }
 }
 
@@ -203,7 +203,7 @@ pub fn encode_request(
         ack_level: request.ack_level,
         expiry_ms: request.expiry_ms,
     };
-    encode(buffer, limits, Kind::Request, id, &header, tail)
+    encode(buffer, limits, (Kind::Request, id), (&header, HEADER_BYTES_USUAL), tail)
 }
 
 fn operation_header(operation: &Operation) -> (OperationHeader<'_>, &[u8]) {
@@ -248,7 +248,7 @@ fn expect_header(expect: &Expect) -> ExpectHeader<'_> {
     }
 }
 
-fn expect_of(header: ExpectHeader<'_>, frame: &Frame) -> Expect {
+fn expect_of(header: ExpectHeader<'_>, frame: Frame<'_>) -> Expect {
     match header {
         ExpectHeader::Absent => Expect::Absent,
         ExpectHeader::Value(value) => Expect::Value(value.share(frame)),
@@ -260,7 +260,8 @@ fn expect_of(header: ExpectHeader<'_>, frame: &Frame) -> Expect {
 ///
 /// # Errors
 /// The frame is not exactly one request.
-pub fn decode_request(frame: &Frame) -> Result<Request, WireError> {
+pub fn decode_request<'a>(frame: impl Into<Frame<'a>>) -> Result<Request, WireError> {
+    let frame = frame.into();
     let (header, tail) = decode_header::<RequestHeader<'_>>(frame, Kind::Request)?;
     let (operation, tail_used) = operation_of(header.operation, frame, tail);
     if !tail_used {
@@ -276,7 +277,7 @@ pub fn decode_request(frame: &Frame) -> Result<Request, WireError> {
 }
 
 /// The operation, and whether the tail belongs to it.
-fn operation_of(header: OperationHeader<'_>, frame: &Frame, tail: &[u8]) -> (Operation, bool) {
+fn operation_of(header: OperationHeader<'_>, frame: Frame<'_>, tail: &[u8]) -> (Operation, bool) {
     let key_of = |key: Raw<'_>| key.share(frame);
     match header {
         OperationHeader::Get { key } => (Operation::Get { key: key_of(key) }, false),
@@ -319,7 +320,7 @@ pub fn encode_answer(
     answer: &Answer,
 ) -> Result<(), WireError> {
     let (header, tail) = answer_header(answer);
-    encode(buffer, limits, Kind::Answer, id, &header, tail)
+    encode(buffer, limits, (Kind::Answer, id), (&header, HEADER_BYTES_USUAL), tail)
 }
 
 fn answer_header(answer: &Answer) -> (AnswerHeader<'_>, &[u8]) {
@@ -356,7 +357,7 @@ fn record_headers(records: &[Record]) -> Vec<RecordHeader<'_>> {
     headers.collect()
 }
 
-fn records_of(headers: Vec<RecordHeader<'_>>, frame: &Frame) -> Vec<Record> {
+fn records_of(headers: Vec<RecordHeader<'_>>, frame: Frame<'_>) -> Vec<Record> {
     let record = |header: RecordHeader<'_>| Record {
         key: header.key.share(frame),
         value: header.value.share(frame),
@@ -369,7 +370,8 @@ fn records_of(headers: Vec<RecordHeader<'_>>, frame: &Frame) -> Vec<Record> {
 ///
 /// # Errors
 /// The frame is not exactly one answer.
-pub fn decode_answer(frame: &Frame) -> Result<Answer, WireError> {
+pub fn decode_answer<'a>(frame: impl Into<Frame<'a>>) -> Result<Answer, WireError> {
+    let frame = frame.into();
     let (header, tail) = decode_header::<AnswerHeader<'_>>(frame, Kind::Answer)?;
     let answer = match header {
         AnswerHeader::Found { position, revision } => {

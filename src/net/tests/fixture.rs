@@ -18,7 +18,7 @@ use crate::identity::{Identity, NODE_NAME};
 use crate::net::*;
 use crate::protocol::message::{Hello, HelloAck, PeerMessage, Purpose};
 use crate::protocol::types::{ClusterId, Incarnation, KeySet, Member, RunId, ServerId, WorkerId};
-use crate::wire::{self, Frame, HelloRefusal, Local};
+use crate::wire::{self, Frame, FrameBuf, HelloRefusal, Local};
 
 /// A wrong test would wait for ever otherwise.
 const TEST_MAX: Duration = Duration::from_secs(60);
@@ -205,8 +205,8 @@ pub(super) fn dialler(credentials: Arc<Credentials>, options: EndpointOptions) -
 /// What a handler was told.
 #[derive(Debug, PartialEq)]
 pub(super) enum Event {
-    Frame(Lane, Frame),
-    Datagram(Frame),
+    Frame(Lane, FrameBuf),
+    Datagram(FrameBuf),
     BatchEnd,
     Ended(CloseReason),
 }
@@ -214,13 +214,13 @@ pub(super) enum Event {
 struct Tap(UnboundedSender<Event>);
 
 impl FrameHandler for Tap {
-    fn on_frame(&mut self, lane: Lane, frame: Frame) -> Result<(), CloseReason> {
-        let _ = self.0.send(Event::Frame(lane, frame));
+    fn on_frame(&mut self, lane: Lane, frame: Frame<'_>) -> Result<(), CloseReason> {
+        let _ = self.0.send(Event::Frame(lane, frame.into()));
         Ok(())
     }
 
-    fn on_datagram(&mut self, frame: Frame) -> Result<(), CloseReason> {
-        let _ = self.0.send(Event::Datagram(frame));
+    fn on_datagram(&mut self, frame: Frame<'_>) -> Result<(), CloseReason> {
+        let _ = self.0.send(Event::Datagram(frame.into()));
         Ok(())
     }
 
@@ -240,7 +240,7 @@ pub(super) fn tap(connection: Connection) -> UnboundedReceiver<Event> {
 }
 
 /// The next frame, whatever batches it came in.
-pub(super) async fn next_frame(events: &mut UnboundedReceiver<Event>) -> (Lane, Frame) {
+pub(super) async fn next_frame(events: &mut UnboundedReceiver<Event>) -> (Lane, FrameBuf) {
     loop {
         match events.recv().await {
             Some(Event::Frame(lane, frame)) => return (lane, frame),

@@ -12,7 +12,7 @@ use super::fixture::*;
 use crate::net::*;
 use crate::protocol::message::PeerMessage;
 use crate::protocol::types::{Epoch, KeySet, Op, Record, Revision, RunId};
-use crate::wire::{self, Frame, Kind, WireError};
+use crate::wire::{self, FrameBuf, Kind, WireError};
 
 /// Both ends of a replication link, the dialling one first, with what keeps it alive.
 struct Pair {
@@ -31,7 +31,7 @@ async fn pair(options: EndpointOptions) -> Pair {
     Pair { dialled: dialled.expect("let in"), accepted, server, _dialler: dialler }
 }
 
-fn run_of(frame: &Frame) -> u64 {
+fn run_of(frame: &FrameBuf) -> u64 {
     match wire::decode_peer(frame).expect("a good message") {
         PeerMessage::RunLost { run, .. } => run.0,
         other => panic!("never sent: {other:?}"),

@@ -9,12 +9,55 @@ use super::window::Window;
 /// Where a call lies until it completes.
 pub(super) type Slot = u32;
 
+/// Slots whose memory is taken together. No call is moved when more are needed: a session that has
+/// fallen behind would spend its time copying what it waits for.
+const CHUNK_SLOTS: usize = 16;
+
 /// The operations in flight.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Calls {
-    slots: Vec<Option<(CallId, Call)>>,
+    slots: Slots,
     free: Vec<Slot>,
     by_id: Window,
+}
+
+/// Calls by slot; every chunk but the last is full.
+#[derive(Clone, Debug, Default)]
+struct Slots {
+    chunks: Vec<Vec<Option<(CallId, Call)>>>,
+}
+
+impl Slots {
+    fn len(&self) -> usize {
+        let last = self.chunks.last().map_or(0, Vec::len);
+        self.chunks.len().saturating_sub(1) * CHUNK_SLOTS + last
+    }
+
+    fn push(&mut self, held: (CallId, Call)) -> Slot {
+        let slot = Slot::try_from(self.len()).expect("a session has fewer calls in flight");
+        if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK_SLOTS) {
+            self.chunks.push(Vec::with_capacity(CHUNK_SLOTS));
+        }
+        self.chunks.last_mut().expect("there is one now").push(Some(held));
+        slot
+    }
+
+    #[inline]
+    fn get(&self, slot: Slot) -> Option<&(CallId, Call)> {
+        let slot = slot as usize;
+        self.chunks.get(slot / CHUNK_SLOTS)?.get(slot % CHUNK_SLOTS)?.as_ref()
+    }
+
+    /// What a slot holds that was given out.
+    #[inline]
+    fn at(&mut self, slot: Slot) -> Option<&mut Option<(CallId, Call)>> {
+        let slot = slot as usize;
+        self.chunks.get_mut(slot / CHUNK_SLOTS)?.get_mut(slot % CHUNK_SLOTS)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &(CallId, Call)> {
+        self.chunks.iter().flatten().flatten()
+    }
 }
 
 impl Calls {
@@ -28,17 +71,19 @@ impl Calls {
     /// # Panics
     /// If its id is in use.
     pub(super) fn insert(&mut self, id: CallId, call: Call) {
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(None);
-            Slot::try_from(self.slots.len() - 1).expect("a session has fewer calls in flight")
-        });
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                *self.slots.at(slot).expect("a free slot was given out once") = Some((id, call));
+                slot
+            }
+            None => self.slots.push((id, call)),
+        };
         self.by_id.insert(id.0, slot);
-        self.slots[slot as usize] = Some((id, call));
     }
 
     #[inline]
     pub(super) fn get(&self, id: CallId) -> Option<&Call> {
-        self.slots[self.by_id.get(id.0)? as usize].as_ref().map(|(_, call)| call)
+        self.slots.get(self.by_id.get(id.0)?).map(|(_, call)| call)
     }
 
     #[inline]
@@ -50,33 +95,32 @@ impl Calls {
     #[inline]
     pub(super) fn with_slot(&mut self, id: CallId) -> Option<(Slot, &mut Call)> {
         let slot = self.by_id.get(id.0)?;
-        self.slots[slot as usize].as_mut().map(|(_, call)| (slot, call))
+        self.slots.at(slot)?.as_mut().map(|(_, call)| (slot, call))
     }
 
     /// The call that lies in `slot`.
     #[inline]
     pub(super) fn at(&mut self, slot: Slot) -> Option<(CallId, &mut Call)> {
-        self.slots.get_mut(slot as usize)?.as_mut().map(|(id, call)| (*id, call))
+        self.slots.at(slot)?.as_mut().map(|(id, call)| (*id, call))
     }
 
     #[inline]
     pub(super) fn remove(&mut self, id: CallId) {
         let slot = self.by_id.remove(id.0).expect("a call completes once");
-        self.slots[slot as usize] = None;
+        *self.slots.at(slot).expect("a call lies in a slot") = None;
         self.free.push(slot);
     }
 
     /// The calls that `wanted` picks, by id.
     pub(super) fn ids_where(&self, mut wanted: impl FnMut(&Call) -> bool) -> Vec<CallId> {
-        let all = self.slots.iter().flatten();
-        let mut ids: Vec<CallId> =
-            all.filter(|(_, call)| wanted(call)).map(|&(id, _)| id).collect();
+        let found = self.slots.iter().filter(|(_, call)| wanted(call));
+        let mut ids: Vec<CallId> = found.map(|&(id, _)| id).collect();
         ids.sort_unstable();
         ids
     }
 
     fn ascending(&self) -> Vec<&(CallId, Call)> {
-        let mut all: Vec<&(CallId, Call)> = self.slots.iter().flatten().collect();
+        let mut all: Vec<&(CallId, Call)> = self.slots.iter().collect();
         all.sort_unstable_by_key(|&&(id, _)| id);
         all
     }

@@ -145,9 +145,9 @@ fn answer(connection: &Connection, id: u64, answer: &MetaAnswer) {
 }
 
 impl FrameHandler for ClientReader {
-    fn on_frame(&mut self, _: Lane, frame: Frame) -> Result<(), CloseReason> {
+    fn on_frame(&mut self, _: Lane, frame: Frame<'_>) -> Result<(), CloseReason> {
         let id = frame.request;
-        let request = wire::decode_meta_request(&frame).map_err(CloseReason::Wire)?;
+        let request = wire::decode_meta_request(frame).map_err(CloseReason::Wire)?;
         if request == MetaRequest::View {
             let view = View::clone(&self.view.load());
             answer(&self.connection, id, &MetaAnswer::View(view));
@@ -174,7 +174,7 @@ impl FrameHandler for ClientReader {
         Ok(())
     }
 
-    fn on_datagram(&mut self, _: Frame) -> Result<(), CloseReason> {
+    fn on_datagram(&mut self, _: Frame<'_>) -> Result<(), CloseReason> {
         Err(CloseReason::Misbehaved("a datagram from a client"))
     }
 

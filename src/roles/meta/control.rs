@@ -204,13 +204,13 @@ struct ServerReader {
 }
 
 impl FrameHandler for ServerReader {
-    fn on_frame(&mut self, _: Lane, frame: Frame) -> Result<(), CloseReason> {
-        let message = wire::decode_to_meta(&frame).map_err(CloseReason::Wire)?;
+    fn on_frame(&mut self, _: Lane, frame: Frame<'_>) -> Result<(), CloseReason> {
+        let message = wire::decode_to_meta(frame).map_err(CloseReason::Wire)?;
         self.driver.input(MetaInput::FromServer { link: self.link, message });
         Ok(())
     }
 
-    fn on_datagram(&mut self, frame: Frame) -> Result<(), CloseReason> {
+    fn on_datagram(&mut self, frame: Frame<'_>) -> Result<(), CloseReason> {
         self.on_frame(Lane::Control, frame)
     }
 

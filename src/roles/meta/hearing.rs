@@ -183,12 +183,12 @@ struct Speaker {
 }
 
 impl FrameHandler for Speaker {
-    fn on_frame(&mut self, _: Lane, frame: Frame) -> Result<(), CloseReason> {
-        let message = wire::decode_to_meta(&frame).map_err(CloseReason::Wire)?;
+    fn on_frame(&mut self, _: Lane, frame: Frame<'_>) -> Result<(), CloseReason> {
+        let message = wire::decode_to_meta(frame).map_err(CloseReason::Wire)?;
         self.hearing.on_message((self.member, self.worker), message)
     }
 
-    fn on_datagram(&mut self, frame: Frame) -> Result<(), CloseReason> {
+    fn on_datagram(&mut self, frame: Frame<'_>) -> Result<(), CloseReason> {
         self.on_frame(Lane::Control, frame)
     }
 

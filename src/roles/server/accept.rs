@@ -115,13 +115,13 @@ impl PeerReader {
 }
 
 impl FrameHandler for PeerReader {
-    fn on_frame(&mut self, _: net::Lane, frame: Frame) -> Result<(), CloseReason> {
-        let message = wire::decode_peer(&frame).map_err(CloseReason::Wire)?;
+    fn on_frame(&mut self, _: net::Lane, frame: Frame<'_>) -> Result<(), CloseReason> {
+        let message = wire::decode_peer(frame).map_err(CloseReason::Wire)?;
         self.turn.push(WorkerInput::FromPeer { link: self.link, message });
         Ok(())
     }
 
-    fn on_datagram(&mut self, frame: Frame) -> Result<(), CloseReason> {
+    fn on_datagram(&mut self, frame: Frame<'_>) -> Result<(), CloseReason> {
         self.on_frame(net::Lane::Control, frame)
     }
 
@@ -143,8 +143,8 @@ impl BulkReader {
 }
 
 impl FrameHandler for BulkReader {
-    fn on_frame(&mut self, _: net::Lane, frame: Frame) -> Result<(), CloseReason> {
-        let message = wire::decode_peer(&frame).map_err(CloseReason::Wire)?;
+    fn on_frame(&mut self, _: net::Lane, frame: Frame<'_>) -> Result<(), CloseReason> {
+        let message = wire::decode_peer(frame).map_err(CloseReason::Wire)?;
         let (Some(driver), Some(peer)) = (&self.driver, self.peer) else {
             return Err(CloseReason::Misbehaved("a message to the sending side of a bulk link"));
         };
@@ -161,7 +161,7 @@ impl FrameHandler for BulkReader {
         Ok(())
     }
 
-    fn on_datagram(&mut self, _: Frame) -> Result<(), CloseReason> {
+    fn on_datagram(&mut self, _: Frame<'_>) -> Result<(), CloseReason> {
         Err(CloseReason::Misbehaved("a datagram on a bulk link"))
     }
 
@@ -182,7 +182,7 @@ struct ClientReader {
 
 impl ClientReader {
     /// Any server hands out the view; all else is the metaserver's.
-    fn answer(&self, frame: &Frame) -> Result<(), CloseReason> {
+    fn answer(&self, frame: Frame<'_>) -> Result<(), CloseReason> {
         let answer = match wire::decode_meta_request(frame).map_err(CloseReason::Wire)? {
             MetaRequest::View => {
                 let view = self.driver.with(|_, shell| shell.view.clone());
@@ -206,20 +206,20 @@ impl ClientReader {
 }
 
 impl FrameHandler for ClientReader {
-    fn on_frame(&mut self, lane: net::Lane, frame: Frame) -> Result<(), CloseReason> {
+    fn on_frame(&mut self, lane: net::Lane, frame: Frame<'_>) -> Result<(), CloseReason> {
         if lane != net::Lane::Control {
             return Err(CloseReason::Misbehaved("a client on a key set's lane"));
         }
         if frame.kind == Kind::MetaRequest {
-            return self.answer(&frame);
+            return self.answer(frame);
         }
-        let request = wire::decode_request(&frame).map_err(CloseReason::Wire)?;
+        let request = wire::decode_request(frame).map_err(CloseReason::Wire)?;
         let ticket = Ticket { link: self.link, request: frame.request };
         self.turn.push(WorkerInput::Request { ticket, request });
         Ok(())
     }
 
-    fn on_datagram(&mut self, _: Frame) -> Result<(), CloseReason> {
+    fn on_datagram(&mut self, _: Frame<'_>) -> Result<(), CloseReason> {
         Err(CloseReason::Misbehaved("a datagram from a client"))
     }
 

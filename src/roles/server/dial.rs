@@ -184,13 +184,13 @@ struct ControlReader {
 }
 
 impl FrameHandler for ControlReader {
-    fn on_frame(&mut self, _: net::Lane, frame: Frame) -> Result<(), CloseReason> {
-        let message = wire::decode_to_server(&frame).map_err(CloseReason::Wire)?;
+    fn on_frame(&mut self, _: net::Lane, frame: Frame<'_>) -> Result<(), CloseReason> {
+        let message = wire::decode_to_server(frame).map_err(CloseReason::Wire)?;
         self.driver.input(WorkerInput::FromMeta(message));
         Ok(())
     }
 
-    fn on_datagram(&mut self, frame: Frame) -> Result<(), CloseReason> {
+    fn on_datagram(&mut self, frame: Frame<'_>) -> Result<(), CloseReason> {
         self.on_frame(net::Lane::Control, frame)
     }
 

@@ -10,7 +10,7 @@ use std::fmt::Write;
 use bytes::{Bytes, BytesMut};
 
 use super::samples::{self, Message};
-use crate::wire::{Frame, HEAD_BYTES, Kind, WireError};
+use crate::wire::{FrameBuf, HEAD_BYTES, Kind, WireError};
 
 const GOLDEN: &str = include_str!("golden.txt");
 
@@ -72,7 +72,7 @@ fn every_variant_of_every_message_has_a_sample() {
         // Zeros are a message of every variant, with some of them left over.
         for number in 0..=count {
             let body = [vec![number], vec![0; 200]].concat();
-            let decoded = Message::decode(&Frame { kind, request: 0, body: body.into() });
+            let decoded = Message::decode(&FrameBuf { kind, request: 0, body: body.into() });
             let known = !matches!(decoded, Err(WireError::Malformed { .. }));
             assert_eq!(known, number < count, "{kind} {number}: {decoded:?}");
         }

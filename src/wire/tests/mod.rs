@@ -9,6 +9,7 @@ use crate::protocol::message::{AckLevel, Answer, Hello, Operation, ReadLevel, Re
 use crate::protocol::types::{Position, Revision};
 use samples::Message;
 
+mod batches;
 mod golden;
 mod round_trips;
 mod samples;
@@ -160,7 +161,7 @@ fn damaged_bytes_never_panic() {
             refused += usize::from(Message::decode(&frame).is_err());
         }
         for kind in Kind::ALL {
-            let frame = Frame { kind, request: 0, body: seeded.bytes(120) };
+            let frame = FrameBuf { kind, request: 0, body: seeded.bytes(120) };
             refused += usize::from(Message::decode(&frame).is_err());
         }
     }

@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::Seeded;
 use super::samples::{self, Message};
-use crate::wire::{Decoder, Frame, Kind, Limits};
+use crate::wire::{Decoder, FrameBuf, Kind, Limits};
 
 /// How many messages of each kind have to survive, so that no kind is left out.
 const EACH_MIN: usize = 50;
@@ -16,7 +16,7 @@ const EACH_MIN: usize = 50;
 #[test]
 fn whatever_decodes_survives() {
     let decoder = Decoder::new(Limits::default());
-    let samples: Vec<Frame> = samples::all()
+    let samples: Vec<FrameBuf> = samples::all()
         .into_iter()
         .map(|(_, message)| {
             let mut buffer = BytesMut::new();
@@ -28,7 +28,7 @@ fn whatever_decodes_survives() {
     for seed in 1..=400 {
         let mut seeded = Seeded(seed);
         for sample in &samples {
-            let frame = Frame { body: damaged(&mut seeded, &sample.body), ..sample.clone() };
+            let frame = FrameBuf { body: damaged(&mut seeded, &sample.body), ..sample.clone() };
             let Ok(message) = Message::decode(&frame) else { continue };
             let mut buffer = BytesMut::new();
             message.encode(&mut buffer, frame.request).expect("it came within the limits");

@@ -49,7 +49,7 @@ impl Message {
         }
     }
 
-    pub(super) fn decode(frame: &Frame) -> Result<Message, WireError> {
+    pub(super) fn decode(frame: &FrameBuf) -> Result<Message, WireError> {
         Ok(match frame.kind {
             Kind::Hello => Message::Hello(decode_hello(frame)?),
             Kind::HelloAck => Message::HelloAck(decode_hello_ack(frame)?),

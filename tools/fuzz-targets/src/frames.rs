@@ -29,7 +29,7 @@ pub fn stream(data: &[u8]) {
 }
 
 /// All frames of a stream, and why it ended if not for want of bytes.
-fn cut(data: &[u8], mut piece: impl FnMut() -> usize) -> (Vec<Frame>, Option<WireError>) {
+fn cut(data: &[u8], mut piece: impl FnMut() -> usize) -> (Vec<FrameBuf>, Option<WireError>) {
     let decoder = Decoder::new(Limits::default());
     let (mut buffer, mut frames, mut rest) = (BytesMut::new(), Vec::new(), data);
     while !rest.is_empty() {
@@ -56,11 +56,11 @@ pub fn message(data: &[u8]) {
         return;
     }
     let request = u64::from_le_bytes(*id);
-    judge(&Frame { kind, request, body: Bytes::copy_from_slice(body) });
+    judge(&FrameBuf { kind, request, body: Bytes::copy_from_slice(body) });
 }
 
 /// Decodes a frame as what it says it is; what decodes is encoded and decoded again.
-fn judge(frame: &Frame) {
+fn judge(frame: &FrameBuf) {
     // A short body may claim a long list: serde believes at most 1 MiB of it, in each of the
     // lists that are open at once. Entries may be larger in memory than on the wire.
     let bytes_max = 4 * (1 << 20) + 256 * frame.body.len();

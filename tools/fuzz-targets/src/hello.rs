@@ -10,7 +10,7 @@ use tandem::wire::*;
 pub fn judge(data: &[u8]) {
     let [party, accepting, body @ ..] = data else { return };
     let body = Bytes::copy_from_slice(body);
-    let Ok(hello) = decode_hello(&Frame { kind: Kind::Hello, request: 0, body }) else { return };
+    let Ok(hello) = decode_hello(&FrameBuf { kind: Kind::Hello, request: 0, body }) else { return };
     let role = PartyRole::ALL[usize::from(party % 4)];
     let id = match role {
         PartyRole::Meta => META_ID.to_owned(),

@@ -215,13 +215,13 @@ struct Asker {
 }
 
 impl FrameHandler for Asker {
-    fn on_frame(&mut self, _: Lane, frame: Frame) -> Result<(), CloseReason> {
+    fn on_frame(&mut self, _: Lane, frame: Frame<'_>) -> Result<(), CloseReason> {
         count(&self.counts.views);
         ask(&self.connection, frame.request);
         Ok(())
     }
 
-    fn on_datagram(&mut self, _: Frame) -> Result<(), CloseReason> {
+    fn on_datagram(&mut self, _: Frame<'_>) -> Result<(), CloseReason> {
         Ok(())
     }
 

@@ -138,8 +138,8 @@ struct Reader {
 }
 
 impl FrameHandler for Reader {
-    fn on_frame(&mut self, _: Lane, frame: Frame) -> Result<(), CloseReason> {
-        let answer = wire::decode_answer(&frame).map_err(CloseReason::Wire)?;
+    fn on_frame(&mut self, _: Lane, frame: Frame<'_>) -> Result<(), CloseReason> {
+        let answer = wire::decode_answer(frame).map_err(CloseReason::Wire)?;
         // An answer after its patience belongs to a read that is unknown by now.
         if let Some((_, reply)) =
             self.waiting.borrow_mut().take_if(|(number, _)| *number == frame.request)
@@ -149,7 +149,7 @@ impl FrameHandler for Reader {
         Ok(())
     }
 
-    fn on_datagram(&mut self, _: Frame) -> Result<(), CloseReason> {
+    fn on_datagram(&mut self, _: Frame<'_>) -> Result<(), CloseReason> {
         Err(CloseReason::Misbehaved("a client is sent no datagrams"))
     }
 
