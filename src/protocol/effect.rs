@@ -302,6 +302,40 @@ impl WorkerEffect {
                 | WorkerEffect::ReadChanges { .. }
         )
     }
+
+    /// It is the engine that performs it.
+    #[must_use]
+    pub fn is_for_engine(&self) -> bool {
+        match self {
+            WorkerEffect::Read { .. }
+            | WorkerEffect::ReadRange { .. }
+            | WorkerEffect::ReadChanges { .. }
+            | WorkerEffect::Append { .. }
+            | WorkerEffect::Cut { .. }
+            | WorkerEffect::Apply { .. }
+            | WorkerEffect::StoreChunk { .. }
+            | WorkerEffect::StoreChanges { .. }
+            | WorkerEffect::Rebase { .. }
+            | WorkerEffect::Expire { .. }
+            | WorkerEffect::DropTombstones { .. }
+            | WorkerEffect::Clear { .. }
+            | WorkerEffect::Settle
+            | WorkerEffect::Remember { .. } => true,
+            WorkerEffect::Connect { .. }
+            | WorkerEffect::Disconnect { .. }
+            | WorkerEffect::CloseLink { .. }
+            | WorkerEffect::SendPeer { .. }
+            | WorkerEffect::SendMeta { .. }
+            | WorkerEffect::SendMetaDatagram { .. }
+            | WorkerEffect::Reply { .. }
+            | WorkerEffect::Registered { .. }
+            | WorkerEffect::Deposed { .. }
+            | WorkerEffect::ViewChanged { .. }
+            | WorkerEffect::MayExit
+            | WorkerEffect::HeldUp { .. }
+            | WorkerEffect::Note { .. } => false,
+        }
+    }
 }
 
 /// What a copy run sent; nothing where the learner tells.

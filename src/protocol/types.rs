@@ -104,7 +104,7 @@ impl fmt::Debug for ClusterId {
 #[derive(
     Clone, Copy, Debug, Default, Eq, PartialEq, Ord, PartialOrd, Hash, Serialize, Deserialize,
 )]
-#[repr(packed(8))]
+#[repr(Rust, packed(8))]
 pub struct SessionId(pub u128);
 
 /// A replica's owner: a server and the incarnation of its memory.

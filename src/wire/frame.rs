@@ -299,7 +299,8 @@ fn append<T: Serialize>(
 ) -> postcard::Result<()> {
     let start = buffer.len();
     buffer.resize(start + expected, 0);
-    match postcard::to_slice(header, &mut buffer[start..]).map(|written| written.len()) {
+    let filler = Filler { place: &mut buffer[start..], at: 0 };
+    match postcard::serialize_with_flavor(header, filler) {
         Ok(length) => {
             buffer.truncate(start + length);
             Ok(())
@@ -342,6 +343,50 @@ pub(super) fn decode_header<'a, T: Deserialize<'a>>(
 /// Checks that nothing follows the header of a message that has no value.
 pub(super) fn no_tail(kind: Kind, tail: &[u8]) -> Result<(), WireError> {
     if tail.is_empty() { Ok(()) } else { Err(WireError::Trailing { kind, extra: tail.len() }) }
+}
+
+/// Lets postcard write into a place of a known size.
+struct Filler<'a> {
+    place: &'a mut [u8],
+    at: usize,
+}
+
+impl postcard::ser_flavors::Flavor for Filler<'_> {
+    type Output = usize;
+
+    fn try_extend(&mut self, data: &[u8]) -> postcard::Result<()> {
+        let end = self.at + data.len();
+        let place = self.place.get_mut(self.at..end);
+        fill(place.ok_or(postcard::Error::SerializeBufferFull)?, data);
+        self.at = end;
+        Ok(())
+    }
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.try_extend(&[byte])
+    }
+
+    fn finalize(self) -> postcard::Result<usize> {
+        Ok(self.at)
+    }
+}
+
+/// Copies into a place of the same length. Most pieces are numbers of a few bytes, for which a call
+/// to copy memory takes longer than the copy.
+fn fill(place: &mut [u8], data: &[u8]) {
+    fn short<const N: usize>(place: &mut [u8], data: &[u8]) {
+        if let (Some(place), Some(data)) = (place.first_chunk_mut::<N>(), data.first_chunk::<N>()) {
+            *place = *data;
+        }
+    }
+    match data.len() {
+        1 => short::<1>(place, data),
+        2 => short::<2>(place, data),
+        3 => short::<3>(place, data),
+        4 => short::<4>(place, data),
+        5 => short::<5>(place, data),
+        _ => place.copy_from_slice(data),
+    }
 }
 
 /// Lets postcard write straight into an outgoing buffer.

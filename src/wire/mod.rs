@@ -13,6 +13,8 @@ mod frame;
 mod hello;
 mod limits;
 mod message;
+mod peer;
+mod raw;
 mod request;
 #[cfg(test)]
 mod tests;
@@ -22,8 +24,9 @@ pub use hello::{HelloRefusal, Local, VERSION_MAX, VERSION_MIN, check_party, clie
 pub use limits::{DATAGRAM_BYTES_MAX, Kind, Limits};
 pub use message::{
     decode_hello, decode_hello_ack, decode_hello_refused, decode_lane, decode_meta_answer,
-    decode_meta_request, decode_peer, decode_to_meta, decode_to_server, encode_hello,
-    encode_hello_ack, encode_hello_refused, encode_lane, encode_meta_answer, encode_meta_request,
-    encode_peer, encode_to_meta, encode_to_server,
+    decode_meta_request, decode_to_meta, decode_to_server, encode_hello, encode_hello_ack,
+    encode_hello_refused, encode_lane, encode_meta_answer, encode_meta_request, encode_to_meta,
+    encode_to_server,
 };
+pub use peer::{decode_peer, encode_peer};
 pub use request::{decode_answer, decode_request, encode_answer, encode_request};

@@ -3,55 +3,18 @@
 //! Keys lie in the header and values in the tail; both are handed out as slices that share the
 //! frame's memory. Headers mirror the messages field by field, with borrowed bytes.
 
-use bytes::{Bytes, BytesMut};
-use serde::de::{Error, Visitor};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use bytes::BytesMut;
+use serde::{Deserialize, Serialize};
 
 use super::frame::{Frame, HEADER_BYTES_USUAL, WireError, decode_header, encode, no_tail};
 use super::limits::{Kind, Limits};
+use super::raw::Raw;
 use crate::protocol::message::{
     AckLevel, Answer, Expect, Operation, ReadLevel, Refusal, Rejection, Request,
 };
 use crate::protocol::types::{
     Configuration, KeySet, Op, Origin, Position, Record, Revision, Value, Written,
 };
-
-/// Bytes that stay where they are in the frame.
-#[derive(Clone, Copy)]
-struct Raw<'a>(&'a [u8]);
-
-impl Raw<'_> {
-    /// The same bytes, sharing the frame's memory.
-    fn share(self, frame: Frame<'_>) -> Bytes {
-        frame.share(self.0)
-    }
-}
-
-impl Serialize for Raw<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(self.0)
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Raw<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Raw<'a>, D::Error> {
-        deserializer.deserialize_bytes(RawVisitor).map(Raw)
-    }
-}
-
-struct RawVisitor;
-
-impl<'de> Visitor<'de> for RawVisitor {
-    type Value = &'de [u8];
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("bytes")
-    }
-
-    fn visit_borrowed_bytes<E: Error>(self, bytes: &'de [u8]) -> Result<&'de [u8], E> {
-        Ok(bytes)
-    }
-}
 
 /// `Request` without the value that lies in the tail.
 #[derive(Serialize, Deserialize)]

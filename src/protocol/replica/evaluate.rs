@@ -10,10 +10,10 @@ use bytes::Bytes;
 use super::admission::{Read, Waiter, Waiting, refuse};
 use super::{Context, Replica, Role};
 use crate::protocol::dedup::Known;
-use crate::protocol::effect::{ReadToken, WorkerEffect};
-use crate::protocol::message::{Answer, Expect, Operation, Refusal, Rejection};
+use crate::protocol::effect::{ReadToken, Ticket, WorkerEffect};
+use crate::protocol::message::{Answer, Expect, Operation, Refusal, Rejection, Request};
 use crate::protocol::mutants::{Mutant, planted};
-use crate::protocol::types::{Change, Entry, Key, Op, Position, Revision, Value, Written};
+use crate::protocol::types::{Change, Entry, Key, Op, Origin, Position, Revision, Value, Written};
 
 /// What a write that changes nothing is answered.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Hash)]
@@ -68,8 +68,8 @@ impl Replica {
 
     fn place_or_evaluate(&mut self, ctx: &mut Context<'_>, waiting: Waiting) {
         let Role::Primary(primary) = &mut self.role else { return };
-        let Some(key) = waiting.request.operation.key().cloned() else { return };
-        if let Some(held) = primary.requests.holds.get_mut(&key) {
+        let Some(key) = waiting.request.operation.key() else { return };
+        if let Some(held) = primary.requests.holds.get_mut(key) {
             if held.len() < ctx.limits.queue_requests_max {
                 held.push_back(waiting);
             } else {
@@ -80,18 +80,29 @@ impl Replica {
         let lifetime = waiting.request.operation.lifetime_ms();
         let full = primary.full(ctx.me, ctx.level).is_some();
         if lifetime.is_some()
-            && let Err(refusal) = self.judge_lifetime(ctx, &key)
+            && let Err(refusal) = self.judge_lifetime(ctx, key)
         {
             return refuse(ctx, waiting.ticket, refusal);
         }
         // Whether a plain put grows matters only where there is no room.
-        if let Operation::Put { value, .. } | Operation::PutFor { value, .. } =
-            &waiting.request.operation
-            && !full
-        {
-            let change = self.stored(ctx, value.clone(), lifetime);
-            return self.place(ctx, waiting, key, change, Written::Stored);
-        }
+        let waiting = match waiting {
+            Waiting {
+                ticket,
+                request:
+                    Request {
+                        operation:
+                            Operation::Put { key, value } | Operation::PutFor { key, value, .. },
+                        origin,
+                        ..
+                    },
+                ..
+            } if !full => {
+                let change = self.stored(ctx, value, lifetime);
+                return self.place(ctx, (ticket, origin), key, change, Written::Stored);
+            }
+            waiting => waiting,
+        };
+        let Some(key) = waiting.request.operation.key().cloned() else { return };
         let loss_epoch = self.position().loss_epoch;
         let latest = self.log.window().rev().find(|entry| entry.key == key).map(|entry| {
             let revision = Revision { loss_epoch, op: entry.op };
@@ -150,7 +161,8 @@ impl Replica {
                     }
                     Change::Delete | Change::Expiring(..) => change,
                 };
-                self.place(ctx, waiting, key, change, written);
+                let asker = (waiting.ticket, waiting.request.origin);
+                self.place(ctx, asker, key, change, written);
             }
             Err(verdict) => self.answer_failed(ctx, waiting, verdict, seen),
         }
@@ -184,7 +196,7 @@ impl Replica {
     fn place(
         &mut self,
         ctx: &mut Context<'_>,
-        waiting: Waiting,
+        (ticket, origin): (Ticket, Option<Origin>),
         key: Key,
         change: Change,
         written: Written,
@@ -194,13 +206,13 @@ impl Replica {
             epoch,
             born: epoch,
             op: self.log.prepared().next(),
-            origin: waiting.request.origin,
+            origin,
             key,
             change,
             written,
         };
         let Role::Primary(primary) = &mut self.role else { return };
-        primary.requests.placed(&entry, waiting.ticket);
+        primary.requests.placed(&entry, ticket);
         self.log.push(Rc::new(entry));
         self.mark_dirty(ctx);
     }

@@ -262,6 +262,12 @@ impl Shell<Worker> for ServerShell {
         if self.failed {
             return;
         }
+        if effect.is_for_engine() {
+            if let Err(error) = self.engine.perform(effect, inputs) {
+                self.fail(error);
+            }
+            return;
+        }
         match effect {
             WorkerEffect::Connect { peer, .. } => self.connect(peer),
             WorkerEffect::Disconnect { peer } => self.disconnect(peer),
@@ -274,24 +280,6 @@ impl Shell<Worker> for ServerShell {
             WorkerEffect::SendMeta { message } => self.send_meta(&message, false),
             WorkerEffect::SendMetaDatagram { message } => self.send_meta(&message, true),
             WorkerEffect::Reply { ticket, answer } => self.reply(ticket, &answer),
-            effect @ (WorkerEffect::Read { .. }
-            | WorkerEffect::ReadRange { .. }
-            | WorkerEffect::ReadChanges { .. }
-            | WorkerEffect::Append { .. }
-            | WorkerEffect::Cut { .. }
-            | WorkerEffect::Apply { .. }
-            | WorkerEffect::StoreChunk { .. }
-            | WorkerEffect::StoreChanges { .. }
-            | WorkerEffect::Rebase { .. }
-            | WorkerEffect::Expire { .. }
-            | WorkerEffect::DropTombstones { .. }
-            | WorkerEffect::Clear { .. }
-            | WorkerEffect::Settle
-            | WorkerEffect::Remember { .. }) => {
-                if let Err(error) = self.engine.perform(effect, inputs) {
-                    self.fail(error);
-                }
-            }
             WorkerEffect::Registered { member, cluster, view } => {
                 self.look_at(&view);
                 if self.failed {
@@ -307,6 +295,8 @@ impl Shell<Worker> for ServerShell {
             WorkerEffect::MayExit => drop(self.done.send(())),
             WorkerEffect::HeldUp { sets } => self.report(Report::HeldUp { sets }),
             WorkerEffect::Note { note } => log_note(note),
+            // The engine's are performed already.
+            _ => {}
         }
     }
 

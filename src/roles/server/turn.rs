@@ -9,7 +9,7 @@ use std::hint::black_box;
 use super::shell::ServerShell;
 use super::worker::Driver;
 use crate::protocol::effect::WorkerInput;
-use crate::protocol::message::PeerMessage;
+use crate::protocol::message::{Operation, PeerMessage};
 use crate::protocol::types::{KeySet, Op};
 use crate::protocol::worker::Worker;
 
@@ -112,11 +112,14 @@ fn look_over<'a>(
 ) {
     let mut wanted: Vec<(KeySet, &[u8])> = Vec::with_capacity(inputs.size_hint().1.unwrap_or(0));
     let mut committing: Vec<(KeySet, Op)> = Vec::new();
+    let mut plain: Vec<KeySet> = Vec::new();
     for (set, input) in inputs {
         match (set, input) {
-            (Some(set), WorkerInput::Request { request, .. }) => {
-                wanted.extend(request.operation.key().map(|key| (set, &key[..])));
-            }
+            // A plain write looks at no record before it commits.
+            (Some(set), WorkerInput::Request { request, .. }) => match &request.operation {
+                Operation::Put { .. } | Operation::PutFor { .. } => plain.push(set),
+                other => wanted.extend(other.key().map(|key| (set, &key[..]))),
+            },
             (
                 Some(set),
                 WorkerInput::FromPeer {
@@ -129,7 +132,7 @@ fn look_over<'a>(
             _ => {}
         }
     }
-    let asked = wanted.iter().map(|&(set, _)| set);
+    let asked = wanted.iter().map(|&(set, _)| set).chain(plain);
     let all = asked.chain(committing.iter().map(|&(set, _)| set));
     // In their order those of a key set are neighbours: its replica is looked at once.
     let mut last = None;

@@ -10,7 +10,7 @@ use crate::protocol::types::{
     Change, Entry, Epoch, Expiry, LossEpoch, Op, Origin, Record, RequestNumber, Revision,
     SessionId, Written,
 };
-use crate::wire::message::{entry_bytes, record_bytes};
+use crate::wire::peer::{entry_bytes, record_bytes};
 use crate::wire::{Decoder, FrameBuf, Limits, WireError, encode_request};
 
 fn stream(count: u64) -> BytesMut {

@@ -8,10 +8,36 @@ use bytes::{Bytes, BytesMut};
 
 use super::Seeded;
 use super::samples::{self, Message};
-use crate::wire::{Decoder, FrameBuf, Kind, Limits};
+use crate::protocol::message::PeerMessage;
+use crate::wire::{Decoder, FrameBuf, Kind, Limits, decode_peer};
 
 /// How many messages of each kind have to survive, so that no kind is left out.
 const EACH_MIN: usize = 50;
+
+/// Writes are decoded in a way of their own, which shares the frame's memory.
+#[test]
+fn writes_decode_as_the_library_decodes_them() {
+    let decoder = Decoder::new(Limits::default());
+    let (mut good, mut bad) = (0, 0);
+    for (_, message) in samples::all() {
+        if !matches!(message, Message::Peer(PeerMessage::Prepare { .. })) {
+            continue;
+        }
+        let mut buffer = BytesMut::new();
+        message.encode(&mut buffer, 0).expect("samples are within the limits");
+        let sample = decoder.next(&mut buffer).expect("a good frame").expect("a whole one");
+        for seed in 1..=20_000 {
+            let mut seeded = Seeded(seed);
+            let body = damaged(&mut seeded, &sample.body);
+            let decoded = decode_peer(&FrameBuf { body: body.clone(), ..sample.clone() }).ok();
+            let expected = postcard::take_from_bytes::<PeerMessage>(&body).ok();
+            let expected = expected.filter(|(_, tail)| tail.is_empty()).map(|(it, _)| it);
+            assert_eq!(decoded, expected, "seed {seed}: {body:?}");
+            *(if decoded.is_some() { &mut good } else { &mut bad }) += 1;
+        }
+    }
+    assert!(good > 1_000 && bad > 1_000, "{good} good, {bad} bad");
+}
 
 #[test]
 fn whatever_decodes_survives() {
