@@ -9,7 +9,7 @@ use tandem::clock;
 use tandem_local::{Plan, Role, Stage};
 
 use crate::Ground;
-use crate::load::{self, Choice, Found, Pace, SmallPages, Source, Work};
+use crate::load::{self, Choice, Found, Pace, Source, Work};
 use crate::systems::disk;
 use crate::systems::echo::Echo;
 use crate::systems::etcd::Etcd;
@@ -232,7 +232,6 @@ impl Scene {
             move |number| all.of_session(number, sessions, seed)
         };
         let of = source(shape.sessions);
-        let _pages = pace.rate.map(|_| SmallPages::begin());
         let (before, begun) = (disk::syncs(), clock::now());
         let found = load::on_this_thread(async {
             match system {

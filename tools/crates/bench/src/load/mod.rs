@@ -14,7 +14,6 @@ mod arrivals;
 mod closed;
 mod found;
 mod open;
-mod pages;
 mod source;
 mod zipfian;
 
@@ -31,7 +30,6 @@ use tokio::task::LocalSet;
 
 pub use found::Found;
 pub use open::IN_FLIGHT_MAX;
-pub use pages::SmallPages;
 pub use source::{Choice, KEY_BYTES, Mix, Source, Work, key};
 
 /// What an answer may take beyond the run before the run counts as stuck.
