@@ -9,6 +9,8 @@ use crate::protocol::types::{Position, Revision, Value, Written};
 /// A stored value.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Item {
+    /// A slice of what came from the network: a small value that is kept keeps up to 64 KiB with
+    /// it, unless it is copied (`Value::copy_from_slice`).
     pub value: Value,
     pub revision: Revision,
 }
