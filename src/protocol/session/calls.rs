@@ -148,3 +148,46 @@ impl std::ops::Index<CallId> for Calls {
         self.get(id).expect("only calls in flight are looked at")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    //! Goal: calls are found by id and by slot, and none is moved, however many more come.
+    //! Method: the place of one in memory, before and after hundreds of others come and go.
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::protocol::message::Operation;
+    use crate::protocol::time::Time;
+
+    fn call(number: u64) -> Call {
+        let key = Bytes::from(number.to_string());
+        Call::new(Operation::Get { key }, Time(number))
+    }
+
+    #[test]
+    fn calls_stay_where_they_are() {
+        let mut calls = Calls::default();
+        calls.insert(CallId(0), call(0));
+        let place = std::ptr::from_ref(&calls[CallId(0)]);
+        for number in 1..500 {
+            calls.insert(CallId(number), call(number));
+            if number % 3 == 0 {
+                calls.remove(CallId(number));
+            }
+        }
+        assert_eq!(std::ptr::from_ref(&calls[CallId(0)]), place);
+        for number in 0..500 {
+            let there = number == 0 || number % 3 != 0;
+            let (slot, found) = match calls.with_slot(CallId(number)) {
+                Some((slot, found)) => (slot, found.deadline),
+                None if there => panic!("call {number} is gone"),
+                None => continue,
+            };
+            assert!(there && found == Time(number), "call {number}: {found:?}");
+            let (id, _) = calls.at(slot).expect("the slot holds it");
+            assert_eq!(id, CallId(number));
+        }
+        assert_eq!(calls.len(), calls.ids_where(|_| true).len());
+    }
+}
