@@ -295,8 +295,7 @@ impl Shell<Worker> for ServerShell {
             WorkerEffect::MayExit => drop(self.done.send(())),
             WorkerEffect::HeldUp { sets } => self.report(Report::HeldUp { sets }),
             WorkerEffect::Note { note } => log_note(note),
-            // The engine's are performed already.
-            _ => {}
+            other => unreachable!("{other:?} is the engine's"),
         }
     }
 
